@@ -1,0 +1,180 @@
+"""What is known of an execution and of a session: the fold of their events.
+
+A record changes in one place only, :func:`apply`, and only by an event. So the record in memory, the one the
+journal keeps beside the events, and one folded again from the events are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .events import Event, EventType
+from .state import Attachment, Run, advance, detach
+
+
+class ExecutionRecord(msgspec.Struct, kw_only=True):
+    """One ``execute_request``. Times are in seconds since the epoch."""
+
+    execution_id: str
+    session_id: str
+    owner: str
+    label: str | None = None
+    request_id: str | None = None
+    request_digest: str | None = None
+    on_busy: str = "auto"
+    run: Run = Run.QUEUED
+    attachment: Attachment = Attachment.ATTACHED
+    lane: str | None = None
+    state_was_lost: str | None = None
+    """Set where the session had an earlier kernel: why the namespace this one began with was empty."""
+    interactive: bool = False
+    input_request: dict[str, Any] | None = None
+    stdin_queued: int = 0
+    stdin_closed: bool = False
+    execution_count: int | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: dict[str, Any] | None = None
+    kernel_state: str | None = None
+    reason: str | None = None
+    exit_status: int | None = None
+    n: int = 0
+    lines: int = 0
+    bytes: int = 0
+    last_output_at: float | None = None
+
+    @property
+    def detached(self) -> bool:
+        return self.attachment is Attachment.DETACHED
+
+
+class SessionRecord(msgspec.Struct, kw_only=True):
+    """A kernel, its name, and where it runs. Times are in seconds since the epoch."""
+
+    session_id: str
+    name: str
+    owner: str
+    kernel: str
+    """The name of the kernelspec."""
+    working_directory: str
+    env: dict[str, str] = {}
+    kernel_state: str = "none"
+    """``none``, ``starting``, ``ready`` or ``dead``."""
+    kernel_id: str | None = None
+    kernel_pid: int | None = None
+    kernel_pid_created: float | None = None
+    """When that process started, so that another one with its number is not taken for it."""
+    connection_file: str | None = None
+    promises: dict[str, bool] = {}
+    state_was_lost: str | None = None
+    """Why the namespace is gone, until the next execution has been told."""
+    created_at: float
+    closed_at: float | None = None
+
+
+def apply(event: Event, session: SessionRecord, execution: ExecutionRecord | None) -> None:
+    """Change the record that ``event`` is about.
+
+    Raises:
+        IllegalTransition: the event does not follow from the record's state; nothing was changed.
+    """
+    if execution is None:
+        if fold := _SESSION_FOLDS.get(event.type):
+            fold(session, event)
+        return
+    assert event.n == execution.n + 1, "an execution's events are numbered without a hole"
+    if change := _EXECUTION_FOLDS.get(event.type):
+        change(execution, event)
+    execution.n = event.n
+    if event.type is EventType.EXECUTION_STARTED:
+        session.state_was_lost = None
+
+
+def _started(record: ExecutionRecord, event: Event) -> None:
+    record.run = advance(record.run, Run.RUNNING)
+    record.lane = event.fields["lane"]
+    record.started_at = event.time
+    record.state_was_lost = event.fields.get("state_was_lost")
+
+
+def _counted(record: ExecutionRecord, event: Event) -> None:
+    record.execution_count = event.fields["execution_count"]
+
+
+def _printed(record: ExecutionRecord, event: Event) -> None:
+    record.lines += event.lines
+    record.bytes += event.bytes
+    record.last_output_at = event.time
+
+
+def _asked(record: ExecutionRecord, event: Event) -> None:
+    record.run = advance(record.run, Run.AWAITING_INPUT)
+    record.input_request = event.fields
+
+
+def _answered(record: ExecutionRecord, event: Event) -> None:
+    record.run = advance(record.run, Run.RUNNING)
+    record.input_request = None
+    record.stdin_queued = event.fields["queued"]
+
+
+def _input_came_early(record: ExecutionRecord, event: Event) -> None:
+    record.stdin_queued = event.fields["queued"]
+    record.stdin_closed = event.fields["eof"]
+
+
+def _became_interactive(record: ExecutionRecord, event: Event) -> None:
+    record.interactive = True
+
+
+def _handed_over(record: ExecutionRecord, event: Event) -> None:
+    record.attachment = detach(record.attachment)
+
+
+def _finished(record: ExecutionRecord, event: Event) -> None:
+    fields = event.fields
+    record.run = advance(record.run, Run(fields["state"]))
+    record.finished_at = event.time
+    record.input_request = None
+    record.stdin_queued = 0
+    record.error = fields.get("error")
+    record.kernel_state = fields["kernel_state"]
+    record.reason = fields.get("reason")
+    record.exit_status = fields.get("exit_status")
+
+
+def _kernel_changed(record: SessionRecord, event: Event) -> None:
+    fields = event.fields
+    record.kernel_state = fields["state"]
+    record.kernel_id = fields.get("kernel_id", record.kernel_id)
+    record.kernel_pid = fields.get("pid")
+    record.kernel_pid_created = fields.get("pid_created")
+    record.connection_file = fields.get("connection_file")
+    record.promises = fields.get("promises", {})
+    if fields["state"] == "dead":
+        record.state_was_lost = fields["reason"]
+
+
+def _closed(record: SessionRecord, event: Event) -> None:
+    record.closed_at = event.time
+
+
+_EXECUTION_FOLDS: dict[EventType, Callable[[ExecutionRecord, Event], None]] = {
+    EventType.EXECUTION_STARTED: _started,
+    EventType.EXECUTION_COUNT: _counted,
+    EventType.OUTPUT: _printed,
+    EventType.INPUT_REQUEST: _asked,
+    EventType.INPUT_REPLY: _answered,
+    EventType.STDIN_QUEUED: _input_came_early,
+    EventType.INTERACTIVE_SESSION_STARTED: _became_interactive,
+    EventType.HANDOVER: _handed_over,
+    EventType.EXECUTION_FINISHED: _finished,
+}
+_SESSION_FOLDS: dict[EventType, Callable[[SessionRecord, Event], None]] = {
+    EventType.KERNEL_STATUS: _kernel_changed,
+    EventType.SESSION_CLOSED: _closed,
+}

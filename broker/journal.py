@@ -1,0 +1,538 @@
+"""The journal: every event there ever was, in one SQLite file, and the only source of truth.
+
+Appending is one thread's work. Whatever was appended while it committed goes into its next transaction (group
+commit), so a flood costs few transactions and a single event waits for one. An event is visible to readers when, and
+only when, it is committed: the write-ahead log is synchronised with the disk before anybody hears of it.
+
+Beside the events stand the records (:mod:`broker.core.records`), their fold, written in the same transactions: what an
+execution is can be told without reading all that it printed.
+
+Readers are cursors. :meth:`Journal.read` returns what follows a seq, :meth:`Journal.changed` waits for more. The last
+few megabytes are kept in memory, encoded once, for those that read along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from .core.events import Event, EventType
+from .core.records import ExecutionRecord, SessionRecord
+from .core.state import ENDED, Run
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TAIL_BYTES = 8 * 2**20
+PAGE_BYTES = 2**20
+RETRY_AFTER = 1.0
+"""Seconds between two attempts to write to a disk that refuses."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS sessions (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL,
+    closed INTEGER NOT NULL, record BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS executions (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, session INTEGER NOT NULL, owner TEXT NOT NULL,
+    request_id TEXT, state TEXT NOT NULL, record BLOB NOT NULL, UNIQUE (owner, request_id)
+);
+CREATE INDEX IF NOT EXISTS executions_by_session ON executions (session);
+CREATE INDEX IF NOT EXISTS executions_alive ON executions (state)
+    WHERE state IN ('queued', 'running', 'awaiting_input');
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY, session INTEGER NOT NULL, execution INTEGER, n INTEGER, time REAL NOT NULL,
+    type TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_execution ON events (execution, seq) WHERE execution IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_by_session ON events (session, seq);
+CREATE TABLE IF NOT EXISTS seqs (last INTEGER NOT NULL);
+"""
+SCHEMA_VERSION = 1
+
+
+class JournalError(Exception):
+    """The journal cannot be opened."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An event in its place. ``time`` is in seconds since the epoch; ``body`` is a JSON object."""
+
+    seq: int
+    n: int | None
+    execution_id: str | None
+    session_id: str
+    time: float
+    type: str
+    body: bytes
+
+    def encode(self) -> bytes:
+        """The event as the wire API has it: one JSON object."""
+        head = b'{"seq":%d,"n":%s,"execution_id":%s,"session_id":"%s","time":"%s","type":"%s"' % (
+            self.seq,
+            b"null" if self.n is None else b"%d" % self.n,
+            b"null" if self.execution_id is None else b'"%s"' % self.execution_id.encode(),
+            self.session_id.encode(),
+            iso(self.time).encode(),
+            self.type.encode(),
+        )
+        return head + (b"}" if self.body == b"{}" else b"," + self.body[1:])
+
+
+class Line(NamedTuple):
+    """An event of a page, encoded."""
+
+    stored: Stored
+    wire: bytes
+
+
+class Page(NamedTuple):
+    """Some events in order, and the cursor after them. ``eof``: there was nothing more."""
+
+    lines: Sequence[Line]
+    seq: int
+    eof: bool
+
+
+class Scope(NamedTuple):
+    """Whose events: one execution's, one session's, or all of an owner's."""
+
+    execution_id: str | None = None
+    session_id: str | None = None
+
+
+EVERYTHING = Scope()
+
+
+class Committed(NamedTuple):
+    """What became of an append: the seq of its last event, and how many events it cleared away."""
+
+    seq: int
+    cleared: int
+
+
+class _Batch(NamedTuple):
+    events: list[Stored]
+    executions: list[tuple[str, ExecutionRecord, bytes]]
+    sessions: list[tuple[SessionRecord, bytes]]
+    done: asyncio.Future[Committed]
+
+
+class Journal:
+    """One file. Belongs to the event loop that made it; every method is called there.
+
+    Raises:
+        JournalError: the file is not a journal, or was written by a later version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            self._writer = self._connect()
+            self._prepare(self._writer)
+        except sqlite3.DatabaseError as error:
+            raise JournalError(f"{path} cannot be used as a journal: {error}") from error
+        self._reader = self._connect(readonly=True)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-read")
+        self._local = threading.local()
+        (last,) = self._writer.execute("SELECT last FROM seqs").fetchone()
+        self._assigned = self.seq = last
+        self._keys = _Keys(self._writer)
+        self._tail: list[Line] = []
+        self._tail_bytes = 0
+        self._waiting: defaultdict[Scope, list[asyncio.Future[None]]] = defaultdict(list)
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self.stalled: str | None = None
+        """Why nothing can be written at present, None if it can."""
+        self._thread = threading.Thread(target=self._write_forever, name="journal-write", daemon=True)
+        self._thread.start()
+
+    def _connect(self, *, readonly: bool = False) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=60)
+        if readonly:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise JournalError(f"{self._path} was written by a later jupyter-broker (schema {version}); upgrade")
+        connection.executescript(SCHEMA)
+        connection.execute("INSERT INTO seqs SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM seqs)")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    async def close(self) -> None:
+        """Write what was appended, then close. Nobody may append or read any more."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._readers.shutdown()
+        self._reader.close()
+        self._writer.close()
+
+    # Appending
+
+    def append(
+        self,
+        events: Iterable[Event],
+        executions: Iterable[ExecutionRecord] = (),
+        sessions: Iterable[SessionRecord] = (),
+    ) -> asyncio.Future[Committed]:
+        """Append events, and the records as they are after them. The future is done once they are on disk.
+
+        A disk that refuses delays it; it never fails, and nothing is dropped.
+        """
+        stored = []
+        for event in events:
+            self._assigned += 1
+            body = msgspec.json.encode(event.fields)
+            stored.append(
+                Stored(self._assigned, event.n, event.execution_id, event.session_id, event.time, event.type, body)
+            )
+        done: asyncio.Future[Committed] = self._loop.create_future()
+        self._queue.put(
+            _Batch(
+                stored,
+                [(record.session_id, record, msgspec.json.encode(record)) for record in executions],
+                [(record, msgspec.json.encode(record)) for record in sessions],
+                done,
+            )
+        )
+        return done
+
+    def _write_forever(self) -> None:
+        while (batch := self._queue.get()) is not None:
+            batches = [batch]
+            stop = False
+            while not self._queue.empty():
+                if (more := self._queue.get()) is None:
+                    stop = True
+                    break
+                batches.append(more)
+            cleared = self._commit(batches)
+            try:
+                self._loop.call_soon_threadsafe(self._committed, batches, cleared)
+            except RuntimeError:  # the loop is closed: nobody is left to be told
+                return
+            if stop:
+                return
+
+    def _commit(self, batches: list[_Batch]) -> list[int]:
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                cleared = [self._insert(batch) for batch in batches]
+                self._writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                log.error("the journal cannot be written (%s); trying again until it can", error)
+                self.stalled = str(error)
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                self._keys.forget()
+                time.sleep(RETRY_AFTER)
+            else:
+                self.stalled = None
+                return cleared
+
+    def _insert(self, batch: _Batch) -> int:
+        writer, keys, cleared = self._writer, self._keys, 0
+        writer.executemany(
+            "INSERT INTO sessions (id, owner, name, closed, record) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, closed = excluded.closed, record = excluded.record",
+            ((r.session_id, r.owner, r.name, r.closed_at is not None, blob) for r, blob in batch.sessions),
+        )
+        writer.executemany(
+            "INSERT INTO executions (id, session, owner, request_id, state, record) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, record = excluded.record",
+            (
+                (r.execution_id, keys.session(session_id), r.owner, r.request_id, r.run, blob)
+                for session_id, r, blob in batch.executions
+            ),
+        )
+        rows: list[tuple[object, ...]] = []
+        for event in batch.events:
+            execution = keys.execution(event.execution_id) if event.execution_id else None
+            row: tuple[object, ...] = (
+                event.seq,
+                keys.session(event.session_id),
+                execution,
+                event.n,
+                event.time,
+                event.type,
+                event.body,
+            )
+            rows.append(row)
+            if event.type == EventType.HISTORY_CLEARED:
+                self._insert_events(rows)
+                rows = []
+                cleared += writer.execute(
+                    "DELETE FROM events WHERE execution = ? AND type = 'output' AND seq < ?", (execution, event.seq)
+                ).rowcount
+        self._insert_events(rows)
+        return cleared
+
+    def _insert_events(self, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._writer.execute("UPDATE seqs SET last = ?", (rows[-1][0],))
+
+    def _committed(self, batches: list[_Batch], cleared: list[int]) -> None:
+        touched: set[Scope] = set()
+        for batch, count in zip(batches, cleared, strict=True):
+            for event in batch.events:
+                touched.add(Scope(session_id=event.session_id))
+                if event.execution_id:
+                    touched.add(Scope(execution_id=event.execution_id))
+                self._keep(event)
+            if batch.events:
+                touched.add(EVERYTHING)
+                self.seq = batch.events[-1].seq
+            if not batch.done.done():
+                batch.done.set_result(Committed(self.seq, count))
+        for scope in touched:
+            for waiter in self._waiting.pop(scope, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _keep(self, event: Stored) -> None:
+        if event.type == EventType.HISTORY_CLEARED:
+            # What was cleared must not be read from memory either; the disk has what is left.
+            self._tail.clear()
+            self._tail_bytes = 0
+        line = Line(event, event.encode())
+        self._tail.append(line)
+        self._tail_bytes += len(line.wire)
+        if self._tail_bytes > TAIL_BYTES:
+            half = len(self._tail) // 2
+            self._tail_bytes -= sum(len(line.wire) for line in self._tail[:half])
+            del self._tail[:half]
+
+    # Reading events
+
+    async def read(
+        self, scope: Scope, after: int, limit: int = 1000, *, types: Sequence[str] = (), until: int | None = None
+    ) -> Page:
+        """The events of ``scope`` with a seq above ``after``, in order: at most ``limit``, or about a megabyte.
+
+        ``until`` is the last seq to return. ``types`` names the only types wanted; none means all.
+        """
+        until = self.seq if until is None else min(until, self.seq)
+        if after >= until:
+            return Page((), max(after, 0), True)
+        if self._tail and after >= self._tail[0].stored.seq - 1:
+            return self._read_tail(scope, after, limit, types, until)
+        return await self.in_thread(functools.partial(read_page, scope, after, limit, types, until))
+
+    def _read_tail(self, scope: Scope, after: int, limit: int, types: Sequence[str], until: int) -> Page:
+        lines: list[Line] = []
+        size = 0
+        # Seqs in the tail have no holes, so an event's place in it is known.
+        for index in range(after + 1 - self._tail[0].stored.seq, len(self._tail)):
+            line = self._tail[index]
+            if line.stored.seq > until:
+                break
+            if not _matches(line.stored, scope, types):
+                continue
+            if len(lines) >= limit or (lines and size + len(line.wire) > PAGE_BYTES):
+                return Page(lines, lines[-1].stored.seq, False)
+            lines.append(line)
+            size += len(line.wire)
+        return Page(lines, until, True)
+
+    async def changed(self, scope: Scope, after: int) -> None:
+        """Wait until something of ``scope`` is committed; at once if anything was committed after ``after``."""
+        if self.seq > after:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        waiters = self._waiting[scope]
+        waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters and self._waiting.get(scope) is waiters:
+                    del self._waiting[scope]
+
+    async def in_thread(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """Let ``read`` have a read-only connection, in a thread: for what may take long."""
+
+        def call() -> T:
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = self._connect(readonly=True)
+            return read(connection)
+
+        return await self._loop.run_in_executor(self._readers, call)
+
+    # Reading records: each a look-up by an index, so none leaves the loop
+
+    def execution(self, execution_id: str) -> ExecutionRecord | None:
+        row = self._reader.execute("SELECT record FROM executions WHERE id = ?", (execution_id,)).fetchone()
+        return _EXECUTION.decode(row[0]) if row else None
+
+    def execution_of_request(self, owner: str, request_id: str) -> ExecutionRecord | None:
+        row = self._reader.execute(
+            "SELECT record FROM executions WHERE owner = ? AND request_id = ?", (owner, request_id)
+        ).fetchone()
+        return _EXECUTION.decode(row[0]) if row else None
+
+    def executions_alive(self) -> list[ExecutionRecord]:
+        """Every execution that is not over, the oldest first."""
+        rows = self._reader.execute(
+            "SELECT record FROM executions WHERE state IN ('queued', 'running', 'awaiting_input') ORDER BY key"
+        )
+        return [_EXECUTION.decode(blob) for (blob,) in rows]
+
+    async def executions(self, owner: str, session_id: str | None, states: Sequence[str]) -> list[ExecutionRecord]:
+        """An owner's executions, the oldest first; those of one session, in some states, if so asked."""
+        query, values = "SELECT record FROM executions WHERE owner = ?", [owner]
+        if session_id is not None:
+            query += " AND session = (SELECT key FROM sessions WHERE id = ?)"
+            values.append(session_id)
+        if states:
+            query += f" AND state IN ({', '.join('?' * len(states))})"
+            values.extend(states)
+        blobs = await self.in_thread(lambda c: c.execute(query + " ORDER BY key", values).fetchall())
+        return [_EXECUTION.decode(blob) for (blob,) in blobs]
+
+    def session(self, session_id: str) -> SessionRecord | None:
+        row = self._reader.execute("SELECT record FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        return _SESSION.decode(row[0]) if row else None
+
+    def sessions(self, *, closed: bool = False) -> list[SessionRecord]:
+        """The open sessions, or those that were closed; the oldest first."""
+        rows = self._reader.execute("SELECT record FROM sessions WHERE closed = ? ORDER BY key", (closed,))
+        return [_SESSION.decode(blob) for (blob,) in rows]
+
+    def counts(self, session_id: str) -> dict[str, int]:
+        """How many executions of a session are in each state."""
+        rows = self._reader.execute(
+            "SELECT state, count(*) FROM executions WHERE session = (SELECT key FROM sessions WHERE id = ?)"
+            " GROUP BY state",
+            (session_id,),
+        )
+        return dict(rows.fetchall())
+
+    def last_seq(self, execution_id: str) -> int:
+        """The seq of an execution's last event."""
+        (seq,) = self._reader.execute(
+            "SELECT max(seq) FROM events WHERE execution = (SELECT key FROM executions WHERE id = ?)", (execution_id,)
+        ).fetchone()
+        return seq or 0
+
+    def seq_at(self, moment: float) -> int:
+        """The seq of the last event at or before ``moment``, in seconds since the epoch; 0 if there is none."""
+        # Events are written in the order of their times (to within a step of the clock), so this is a bisection.
+        low, high = 0, self.seq
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._reader.execute(
+                "SELECT seq, time FROM events WHERE seq >= ? AND seq <= ? ORDER BY seq LIMIT 1", (middle, high)
+            ).fetchone()
+            if row is None or row[1] > moment:
+                high = middle - 1
+            else:
+                low = row[0]
+        return low
+
+
+def read_page(
+    scope: Scope, after: int, limit: int, types: Sequence[str], until: int, connection: sqlite3.Connection
+) -> Page:
+    """The page that :meth:`Journal.read` returns, read from the disk."""
+    lines: list[Line] = []
+    size = 0
+    for stored in select(connection, scope, after=after, until=until, types=types, limit=limit + 1):
+        line = Line(stored, stored.encode())
+        if len(lines) >= limit or (lines and size + len(line.wire) > PAGE_BYTES):
+            return Page(lines, lines[-1].stored.seq, False)
+        lines.append(line)
+        size += len(line.wire)
+    return Page(lines, until, True)
+
+
+def select(
+    connection: sqlite3.Connection,
+    scope: Scope,
+    *,
+    after: int = 0,
+    until: int = 2**62,
+    types: Sequence[str] = (),
+    limit: int = -1,
+    backward: bool = False,
+) -> Iterable[Stored]:
+    """The events of ``scope`` with ``after < seq <= until``, lazily, from the first on or from the last back."""
+    where, values = ["e.seq > ?", "e.seq <= ?"], [after, until]
+    parameters: list[object] = [*values]
+    if scope.execution_id is not None:
+        where.append("e.execution = (SELECT key FROM executions WHERE id = ?)")
+        parameters.append(scope.execution_id)
+    if scope.session_id is not None:
+        where.append("e.session = (SELECT key FROM sessions WHERE id = ?)")
+        parameters.append(scope.session_id)
+    if types:
+        where.append(f"e.type IN ({', '.join('?' * len(types))})")
+        parameters.extend(types)
+    order = "DESC" if backward else "ASC"
+    rows = connection.execute(
+        "SELECT e.seq, e.n, x.id, s.id, e.time, e.type, e.body FROM events e"
+        " CROSS JOIN sessions s ON s.key = e.session LEFT JOIN executions x ON x.key = e.execution"
+        f" WHERE {' AND '.join(where)} ORDER BY e.seq {order} LIMIT ?",
+        (*parameters, limit),
+    )
+    return (Stored(*row) for row in rows)
+
+
+class _Keys:
+    """The integer keys of ids: what the big table has in place of long texts."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.forget()
+
+    def forget(self) -> None:
+        """A transaction was rolled back: keys that it made are not there."""
+        self.execution = functools.lru_cache(10_000)(functools.partial(self._find, "executions"))
+        self.session = functools.lru_cache(10_000)(functools.partial(self._find, "sessions"))
+
+    def _find(self, table: str, id: str) -> int:
+        (key,) = self._connection.execute(f"SELECT key FROM {table} WHERE id = ?", (id,)).fetchone()
+        return int(key)
+
+
+def _matches(event: Stored, scope: Scope, types: Sequence[str]) -> bool:
+    return (
+        (scope.execution_id is None or scope.execution_id == event.execution_id)
+        and (scope.session_id is None or scope.session_id == event.session_id)
+        and (not types or event.type in types)
+    )
+
+
+def iso(moment: float) -> str:
+    """A time in seconds since the epoch as ISO 8601, in UTC, to the microsecond."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+_EXECUTION = msgspec.json.Decoder(ExecutionRecord)
+_SESSION = msgspec.json.Decoder(SessionRecord)
+ALIVE: tuple[Run, ...] = tuple(run for run in Run if run not in ENDED)

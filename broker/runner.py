@@ -1,0 +1,168 @@
+"""The runner: the one task that drives a session, and the only writer of its events.
+
+Its loop is the whole data flow: take what has come in, let the session handle it, append the events, wait until they
+are on disk, and only then tell the callers and touch the kernel. What comes in meanwhile is the next round's, so a
+flood of output is journalled in few large transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .core import messages as m
+from .core.errors import BrokerError
+from .core.events import Event
+from .core.records import ExecutionRecord
+from .core.session import Session
+from .journal import Committed, Journal
+from .kernel.driver import KernelDriver, Report
+
+log = logging.getLogger(__name__)
+
+ROUND = 2000
+"""Inputs handled in one round at most, so that callers are answered during a flood too."""
+
+_Waiting = tuple[m.Input, "asyncio.Future[Any] | None"]
+
+
+class Runner:
+    """Drives ``session`` on a kernel that ``make_driver`` makes the driver of."""
+
+    def __init__(self, session: Session, journal: Journal, make_driver: Callable[[Report], KernelDriver]) -> None:
+        self.session = session
+        self._journal = journal
+        self._driver = make_driver(self.feed)
+        self._loop = asyncio.get_running_loop()
+        self._inbox: list[_Waiting] = []
+        self._called = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._starting: set[asyncio.Task[None]] = set()
+        self._task = asyncio.ensure_future(self._run())
+
+    def feed(self, input: m.Input) -> None:
+        """Hand over an input that nobody waits for."""
+        self._inbox.append((input, None))
+        self._called.set()
+
+    def submit(self, input: m.Input) -> asyncio.Future[Any]:
+        """Hand over a caller's input, in the order of the calls.
+
+        The future has the session's result once the events are on disk, or its :class:`BrokerError`.
+        """
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._inbox.append((input, answer))
+        self._called.set()
+        return answer
+
+    def adopt(self) -> None:
+        """Take back the kernel that the session's record names."""
+        self._spawn(self._driver.adopt(self.session.record))
+
+    async def leave(self) -> None:
+        """Stop driving. The kernel runs on."""
+        self._task.cancel()
+        for task in self._starting:
+            task.cancel()
+        if self._timer:
+            self._timer.cancel()
+        await asyncio.gather(self._task, *self._starting, return_exceptions=True)
+        await self._driver.leave()
+
+    async def closed(self) -> None:
+        """Wait until the session is closed and nothing is left to do."""
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while not (self.session.closed and not self._inbox):
+            await self._called.wait()
+            batch, self._inbox = self._inbox[:ROUND], self._inbox[ROUND:]
+            if not self._inbox:
+                self._called.clear()
+            try:
+                await self._round(batch)
+            except Exception:
+                # A defect. The others in this session must still be served, and the callers told.
+                log.exception("a round of session %s failed", self.session.record.session_id)
+                for _, answer in batch:
+                    if answer and not answer.done():
+                        answer.set_exception(RuntimeError("the broker failed here; its log says how"))
+        await self._driver.leave()
+
+    async def _round(self, batch: list[_Waiting]) -> None:
+        events: list[Event] = []
+        effects: list[m.Effect] = []
+        answers: list[tuple[asyncio.Future[Any], Any]] = []
+        now = m.Now(time.time(), self._loop.time())
+        for input, answer in batch:
+            try:
+                self._recall(input)
+                step = self.session.handle(input, now)
+            except BrokerError as error:
+                if answer and not answer.done():
+                    answer.set_exception(error)
+                continue
+            events += step.events
+            effects += step.effects
+            if answer:
+                answers.append((answer, step.result))
+        committed = await self._append(events) if events else Committed(self._journal.seq, 0)
+        for answer, result in answers:
+            if not answer.done():
+                answer.set_result(committed if result is None else result)
+        for effect in effects:
+            await self._perform(effect)
+        self._set_timer()
+
+    def _recall(self, input: m.Input) -> None:
+        """Let the session know an execution again that it has long forgotten."""
+        execution_id = getattr(input, "execution_id", None)
+        if execution_id and self.session.find(execution_id) is None and not isinstance(input, m.Idle | m.Replied):
+            record = self._journal.execution(execution_id)
+            if record and record.session_id == self.session.record.session_id:
+                self.session.remember(record)
+
+    async def _append(self, events: list[Event]) -> Committed:
+        touched: dict[str, ExecutionRecord] = {}
+        for event in events:
+            if event.execution_id and (record := self.session.find(event.execution_id)):
+                touched[event.execution_id] = record
+        return await self._journal.append(events, touched.values(), [self.session.record])
+
+    async def _perform(self, effect: m.Effect) -> None:
+        driver = self._driver
+        match effect:
+            case m.SendExecute(execution_id, code, lane):
+                driver.execute(execution_id, code, lane)
+            case m.SendInput(execution_id, value):
+                driver.answer(execution_id, value)
+            case m.SendInterrupt(execution_id, lane):
+                await driver.interrupt(execution_id, lane)
+            case m.Probe(execution_id, lane):
+                driver.probe(execution_id, lane)
+            case m.StartKernel():
+                self._spawn(driver.start(self.session.record))
+            case m.KillKernel(politely):
+                self._spawn(driver.kill(politely=politely))
+
+    def _spawn(self, work: Any) -> None:
+        """Do what takes long without keeping the session from anything else."""
+        task = asyncio.ensure_future(work)
+        self._starting.add(task)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("session %s: its driver failed", self.session.record.session_id, exc_info=error)
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.session.next_deadline()
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self.feed, m.Tick())
