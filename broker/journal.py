@@ -154,6 +154,7 @@ class Journal:
         (last,) = self._writer.execute("SELECT last FROM seqs").fetchone()
         self._assigned = self.seq = last
         self._keys = _Keys(self._writer)
+        self._owners: dict[str, str] = {}
         self._tail: list[Line] = []
         self._tail_bytes = 0
         self._waiting: defaultdict[Scope, list[asyncio.Future[None]]] = defaultdict(list)
@@ -180,6 +181,11 @@ class Journal:
         connection.executescript(SCHEMA)
         connection.execute("INSERT INTO seqs SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM seqs)")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @property
+    def pending(self) -> int:
+        """How many events were appended and are not on disk yet."""
+        return self._assigned - self.seq
 
     async def close(self) -> None:
         """Write what was appended, then close. Nobody may append or read any more."""
@@ -373,6 +379,10 @@ class Journal:
                 if not waiters and self._waiting.get(scope) is waiters:
                     del self._waiting[scope]
 
+    def here(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """Let ``read`` have a read-only connection, on the loop: for what takes no time."""
+        return read(self._reader)
+
     async def in_thread(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Let ``read`` have a read-only connection, in a thread: for what may take long."""
 
@@ -389,6 +399,14 @@ class Journal:
     def execution(self, execution_id: str) -> ExecutionRecord | None:
         row = self._reader.execute("SELECT record FROM executions WHERE id = ?", (execution_id,)).fetchone()
         return _EXECUTION.decode(row[0]) if row else None
+
+    def code(self, execution_id: str) -> str:
+        """What an execution was given to run."""
+        row = self._reader.execute(
+            "SELECT body FROM events WHERE execution = (SELECT key FROM executions WHERE id = ?) AND n = 1",
+            (execution_id,),
+        ).fetchone()
+        return _CODE.decode(row[0]).code if row else ""
 
     def execution_of_request(self, owner: str, request_id: str) -> ExecutionRecord | None:
         row = self._reader.execute(
@@ -419,6 +437,12 @@ class Journal:
         row = self._reader.execute("SELECT record FROM sessions WHERE id = ?", (session_id,)).fetchone()
         return _SESSION.decode(row[0]) if row else None
 
+    def owner(self, session_id: str) -> str | None:
+        """Whose session it is."""
+        if session_id not in self._owners and (record := self.session(session_id)):
+            self._owners[session_id] = record.owner
+        return self._owners.get(session_id)
+
     def sessions(self, *, closed: bool = False) -> list[SessionRecord]:
         """The open sessions, or those that were closed; the oldest first."""
         rows = self._reader.execute("SELECT record FROM sessions WHERE closed = ? ORDER BY key", (closed,))
@@ -432,6 +456,10 @@ class Journal:
             (session_id,),
         )
         return dict(rows.fetchall())
+
+    def has_output(self, execution_id: str, after: int) -> bool:
+        """Whether an execution has output with a seq above ``after``."""
+        return self.here(lambda c: any(select(c, Scope(execution_id), after=after, types=[EventType.OUTPUT], limit=1)))
 
     def last_seq(self, execution_id: str) -> int:
         """The seq of an execution's last event."""
@@ -533,6 +561,11 @@ def iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
+class _Code(msgspec.Struct):
+    code: str = ""
+
+
+_CODE = msgspec.json.Decoder(_Code)
 _EXECUTION = msgspec.json.Decoder(ExecutionRecord)
 _SESSION = msgspec.json.Decoder(SessionRecord)
 ALIVE: tuple[Run, ...] = tuple(run for run in Run if run not in ENDED)

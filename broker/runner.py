@@ -144,9 +144,16 @@ class Runner:
             case m.Probe(execution_id, lane):
                 driver.probe(execution_id, lane)
             case m.StartKernel():
-                self._spawn(driver.start(self.session.record))
+                self._spawn(self._start())
             case m.KillKernel(politely):
                 self._spawn(driver.kill(politely=politely))
+
+    async def _start(self) -> None:
+        try:
+            await self._driver.start(self.session.record)
+        except Exception as error:
+            log.exception("session %s: its kernel could not be started", self.session.record.session_id)
+            self.feed(m.KernelStartFailed(f"the broker failed to start it: {error!r}"))
 
     def _spawn(self, work: Any) -> None:
         """Do what takes long without keeping the session from anything else."""

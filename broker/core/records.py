@@ -45,6 +45,8 @@ class ExecutionRecord(msgspec.Struct, kw_only=True):
     n: int = 0
     lines: int = 0
     bytes: int = 0
+    clears: int = 0
+    """How often it cleared its output: what was shown before is on record, but no longer to be seen."""
     last_output_at: float | None = None
 
     @property
@@ -70,6 +72,8 @@ class SessionRecord(msgspec.Struct, kw_only=True):
     """When that process started, so that another one with its number is not taken for it."""
     connection_file: str | None = None
     promises: dict[str, bool] = {}
+    start_error: str | None = None
+    """Why the last attempt to start a kernel failed."""
     state_was_lost: str | None = None
     """Why the namespace is gone, until the next execution has been told."""
     created_at: float
@@ -108,6 +112,7 @@ def _counted(record: ExecutionRecord, event: Event) -> None:
 def _printed(record: ExecutionRecord, event: Event) -> None:
     record.lines += event.lines
     record.bytes += event.bytes
+    record.clears += event.fields["msg_type"] == "clear_output"
     record.last_output_at = event.time
 
 
@@ -155,6 +160,7 @@ def _kernel_changed(record: SessionRecord, event: Event) -> None:
     record.kernel_pid_created = fields.get("pid_created")
     record.connection_file = fields.get("connection_file")
     record.promises = fields.get("promises", {})
+    record.start_error = fields.get("reason") if fields["state"] == "none" else None
     if fields["state"] == "dead":
         record.state_was_lost = fields["reason"]
 

@@ -93,6 +93,14 @@ class Session:
         while len(self._finished) > REMEMBERED:
             del self._finished[next(iter(self._finished))]
 
+    def place(self, execution_id: str) -> tuple[int, str | None] | None:
+        """An execution's place in the queue, from 1, and the one it waits for (None: the kernel's start)."""
+        queued = self._lanes.queued
+        if execution_id not in queued:
+            return None
+        index = queued.index(execution_id)
+        return index + 1, queued[index - 1] if index else self._lanes.occupant(MAIN)
+
     @property
     def live(self) -> tuple[str, ...]:
         """The ids of the executions that are not over."""

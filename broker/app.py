@@ -1,0 +1,283 @@
+"""``jupyter broker serve``: the composition root. Everything is put together here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.multikernelmanager import AsyncMultiKernelManager
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_core.application import JupyterApp, base_aliases, base_flags
+from jupyter_core.paths import jupyter_runtime_dir
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, URLSpec
+from traitlets import Bool, Float, Integer, List, Unicode, default
+from traitlets.config import Config
+
+from . import __version__
+from .api.auth import LOOPBACK, Gate
+from .api.http import HealthHandler, MetricsHandler, NotebookHandler, NotFound, RpcHandler, SchemaHandler
+from .api.methods import Methods
+from .api.rpc import MAX_TRANSPORT, Rpc
+from .api.websocket import Connections, Socket
+from .discovery import (
+    BrokerInfo,
+    DataDirectoryInUse,
+    DataDirectoryLock,
+    remove_info,
+    resolve_data_dir,
+    write_info,
+)
+from .journal import Journal, JournalError
+from .kernel.driver import KernelDriver, Report
+from .kernel.jupyter import JupyterDriver
+from .service import Broker
+from .views.metrics import registry
+from .views.reports import Reporter, print_report
+
+API = "api/broker/v1/"
+LONGEST_IPC_DIRECTORY = 107 - len("/kernel-00000000-0000-0000-0000-000000000000-ipc-5")
+"""A Unix socket's path has at most 107 bytes (``unix(7)``)."""
+
+
+def make_manager(connection_dir: Path, config: Config | None = None) -> AsyncMultiKernelManager:
+    """A kernel manager whose kernels listen on Unix sockets in ``connection_dir``, and outlive this process."""
+    context: zmq.asyncio.Context = zmq.asyncio.Context()
+    context.max_sockets = 65_535
+    ours = Config()
+    ours.KernelManager.transport = "ipc"
+    ours.merge(config or Config())
+    # A singleton, which whoever was first has made without our configuration.
+    KernelProvisionerFactory.instance().default_provisioner_name = "jupyter-broker-provisioner"
+    return AsyncMultiKernelManager(
+        config=ours,
+        context=context,
+        # The plain class: what to do about a kernel that dies is for its session to say, not for a restarter.
+        kernel_manager_class="jupyter_client.manager.AsyncKernelManager",
+        kernel_spec_manager=KernelSpecManager(config=ours),
+        connection_dir=str(connection_dir),
+    )
+
+
+def kernel_directory(data_dir: Path) -> Path:
+    """Where the kernels' sockets and connection files are: for the owner only, and with a short name."""
+    directory = Path(jupyter_runtime_dir()) / "broker"
+    if len(os.fsencode(directory)) > LONGEST_IPC_DIRECTORY:
+        directory = Path(tempfile.gettempdir()) / f"jupyter-broker-{os.getuid()}"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = directory.lstat()
+    if status.st_uid != os.getuid() or not directory.is_dir() or directory.is_symlink():
+        raise PermissionError(f"{directory} belongs to somebody else; set JUPYTER_RUNTIME_DIR to a shorter path")
+    directory.chmod(0o700)
+    return directory
+
+
+class ServeApp(JupyterApp):  # type: ignore[misc]
+    """Run a broker in the foreground."""
+
+    name = "jupyter-broker"
+    version = __version__
+    description = """Run a broker: it runs code on Jupyter kernels for those who hold its token.
+
+    It listens on 127.0.0.1:8890. The other commands, and the Python client, find it by themselves: its address and
+    token are in a file in the Jupyter runtime directory that only you can read. Kernels go on when the broker stops,
+    and the next one takes them back.
+    """
+    examples = """
+    jupyter broker serve                                  # on 127.0.0.1:8890
+    jupyter broker serve --port=0                         # on a port that is free
+    JUPYTER_BROKER_TOKEN=... jupyter broker serve         # with a token of your own
+    jupyter broker serve --handover-after=10              # callers get control back after ten seconds
+    """
+
+    ip = Unicode("127.0.0.1", help="The address to listen on. Anyone who reaches it and has the token runs code.").tag(
+        config=True
+    )
+    port = Integer(8890, help="The port to listen on; 0 picks one that is free.").tag(config=True)
+    data_dir_ = Unicode(help="Where the journal is. One broker has it at a time.").tag(config=True)
+    handover_after = Float(30.0, min=0, help="Seconds after which a caller gets control back, unless it says.").tag(
+        config=True
+    )
+    report_every = Float(60.0, min=0.05, help="Seconds between two reports of what runs.").tag(config=True)
+    start_timeout = Float(60.0, min=1, help="Seconds in which a kernel must get ready.").tag(config=True)
+    exit_when_idle = Float(
+        0.0, min=0, help="Stop after so many seconds without a session, an execution or a client; 0 never does."
+    ).tag(config=True)
+    allow_hosts = List(Unicode(), help="Names, beside localhost, that requests may have as their Host.").tag(
+        config=True
+    )
+    allow_origins = List(Unicode(), help="Origins, as scheme://host:port, whose pages may use this broker.").tag(
+        config=True
+    )
+    ready_fd = Integer(-1, help="A descriptor that gets a line when the broker listens.").tag(config=True)
+    max_sessions = Integer(1000, min=1, help="How many sessions may be open at once.").tag(config=True)
+    quiet = Bool(False, help="Print no reports.").tag(config=True)
+
+    aliases = {
+        **base_aliases,
+        "ip": "ServeApp.ip",
+        "port": "ServeApp.port",
+        "data-dir": "ServeApp.data_dir_",
+        "handover-after": "ServeApp.handover_after",
+        "report-every": "ServeApp.report_every",
+        "exit-when-idle": "ServeApp.exit_when_idle",
+        "allow-host": "ServeApp.allow_hosts",
+        "allow-origin": "ServeApp.allow_origins",
+        "ready-fd": "ServeApp.ready_fd",
+    }
+    flags = {**base_flags, "quiet": ({"ServeApp": {"quiet": True}}, "Print no reports.")}
+
+    @default("data_dir_")
+    def _default_data_dir(self) -> str:
+        return str(resolve_data_dir())
+
+    @default("config_file_name")
+    def _default_config_file_name(self) -> str:
+        return "jupyter_broker_config"
+
+    @default("log_level")
+    def _default_log_level(self) -> int:
+        return logging.INFO
+
+    def start(self) -> None:
+        super().start()
+        logging.getLogger("broker").parent = self.log
+        logging.getLogger("tornado.access").setLevel(logging.ERROR)
+        try:
+            asyncio.run(self._serve())
+        except (DataDirectoryInUse, JournalError, PermissionError, OSError) as error:
+            self.log.critical("%s", error)
+            self.exit(1)
+
+    async def _serve(self) -> None:
+        data_dir = Path(self.data_dir_).expanduser().resolve()
+        lock = DataDirectoryLock(data_dir)
+        lock.acquire()
+        try:
+            sockets = bind_sockets(self.port, self.ip)
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {self.ip} port {self.port}: {error}; choose another with --port"
+            ) from error
+        port = sockets[0].getsockname()[1]
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        url = f"http://{host}:{port}/"
+        lock.publish(url)
+        token = os.environ.pop("JUPYTER_BROKER_TOKEN", "") or secrets.token_urlsafe(32)
+
+        journal = Journal(data_dir / "journal.sqlite")
+        manager = make_manager(kernel_directory(data_dir), self.config)
+
+        def make_driver(report: Report) -> KernelDriver:
+            return JupyterDriver(report, manager, start_timeout=self.start_timeout)
+
+        broker = Broker(
+            journal,
+            make_driver,
+            lambda: kernelspecs(manager),
+            default_kernel=manager.default_kernel_name,
+            max_sessions=self.max_sessions,
+        )
+        connections = Connections()
+        methods = Methods(broker, handover_after=self.handover_after)
+        gate = Gate(token, hosts=[*LOOPBACK, host, *self.allow_hosts], allow_origins=self.allow_origins)
+        server = HTTPServer(
+            make_application(gate, broker, methods, connections),
+            max_body_size=MAX_TRANSPORT,
+            max_header_size=65_536,
+            body_timeout=60,
+            idle_connection_timeout=3600,
+        )
+        reporter = Reporter(broker, self.report_every)
+        reporter.to(connections.report)
+        if not self.quiet:
+            reporter.to(lambda report: print_report(report, sys.stderr))
+
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        broker.restore()
+        server.add_sockets(sockets)
+        started = datetime.now(UTC).isoformat()
+        write_info(BrokerInfo(url=url, token=token, pid=os.getpid(), data_dir=str(data_dir), started_at=started))
+        self.log.info("jupyter-broker %s listens on %s (journal: %s)", __version__, url, data_dir)
+        self._say_ready()
+        background = [asyncio.ensure_future(reporter.run())]
+        if self.exit_when_idle:
+            background.append(asyncio.ensure_future(self._stop_when_idle(broker, connections, stop)))
+        try:
+            await stop.wait()
+        finally:
+            self.log.info("stopping; %d kernels run on", len(broker.runners))
+            server.stop()
+            for task in background:
+                task.cancel()
+            await broker.stop()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.close_all_connections(), 2)
+            await journal.close()
+            manager.context.destroy(linger=0)
+            remove_info(data_dir)
+            lock.release()
+
+    def _say_ready(self) -> None:
+        if self.ready_fd >= 0:
+            os.write(self.ready_fd, b"ready\n")
+            os.close(self.ready_fd)
+
+    async def _stop_when_idle(self, broker: Broker, connections: Connections, stop: asyncio.Event) -> None:
+        """Stop after a while in which there was no session (so no execution either) and no client."""
+        loop = asyncio.get_running_loop()
+        idle_since = loop.time()
+        while True:
+            await asyncio.sleep(min(self.exit_when_idle / 10, 10))
+            if broker.runners or len(connections):
+                idle_since = loop.time()
+            elif loop.time() - idle_since >= self.exit_when_idle:
+                self.log.info("nobody has needed this broker for %g seconds", self.exit_when_idle)
+                stop.set()
+                return
+
+
+def make_application(gate: Gate, broker: Broker, methods: Methods, connections: Connections) -> Application:
+    """The routes. All but ``health`` need the token."""
+    rpc = Rpc(methods)
+    base = {"gate": gate}
+    metrics = registry(broker, connections)
+    return Application(
+        [
+            URLSpec(f"/{API}ws", Socket, {**base, "rpc": rpc, "journal": broker.journal, "connections": connections}),
+            URLSpec(f"/{API}rpc", RpcHandler, {**base, "rpc": rpc}),
+            URLSpec(f"/{API}health", HealthHandler, {**base, "journal": broker.journal}),
+            URLSpec(f"/{API}openrpc.json", SchemaHandler, base),
+            URLSpec(f"/{API}sessions/([^/]+)/notebook", NotebookHandler, {**base, "methods": methods}),
+            URLSpec("/metrics", MetricsHandler, {**base, "registry": metrics}),
+        ],
+        default_handler_class=NotFound,
+        default_handler_args=base,
+        websocket_max_message_size=MAX_TRANSPORT,
+    )
+
+
+def kernelspecs(manager: AsyncMultiKernelManager) -> dict[str, dict[str, Any]]:
+    """The kernelspecs that are installed, by name."""
+    return {
+        name: {"display_name": spec["spec"]["display_name"], "language": spec["spec"]["language"]}
+        for name, spec in manager.kernel_spec_manager.get_all_specs().items()
+    }
+
+
+main = ServeApp.launch_instance

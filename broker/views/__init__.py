@@ -1,0 +1,1 @@
+"""Views of the journal: replies, text, reports, notebooks."""

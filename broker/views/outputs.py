@@ -1,0 +1,5 @@
+"""Placeholder."""
+
+
+def join(forward, backward, max_output):
+    return []

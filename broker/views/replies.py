@@ -1,0 +1,236 @@
+"""What a caller is told of an execution or a session, made from its record and its events."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from ..api import types
+from ..core.events import EventType
+from ..core.records import ExecutionRecord, SessionRecord
+from ..core.state import Run
+from ..journal import Journal, Scope, Stored, iso, select
+from ..service import Broker
+from .outputs import join
+from .text import Output, Rendered, render
+
+T = TypeVar("T")
+READ_IN_PLACE = 256 * 1024
+"""Bytes of output up to which it is read at once, without a thread."""
+
+
+class _OutputBody(msgspec.Struct):
+    msg_type: str
+    content: msgspec.Raw
+
+
+_output = msgspec.json.Decoder(_OutputBody)
+
+
+class OutputSource:
+    """Random access to the outputs of one execution after a seq, read lazily from the journal."""
+
+    def __init__(self, connection: sqlite3.Connection, execution_id: str, after: int, until: int) -> None:
+        self._connection = connection
+        self._scope = Scope(execution_id=execution_id)
+        self._after, self._until = after, until
+
+    def forward(self) -> Iterator[Output]:
+        return self._read(backward=False)
+
+    def backward(self) -> Iterator[Output]:
+        return self._read(backward=True)
+
+    def _read(self, *, backward: bool) -> Iterator[Output]:
+        return map(
+            _as_output,
+            select(
+                self._connection,
+                self._scope,
+                after=self._after,
+                until=self._until,
+                types=[EventType.OUTPUT],
+                backward=backward,
+            ),
+        )
+
+
+def _as_output(stored: Stored) -> Output:
+    body = _output.decode(stored.body)
+    return Output(stored.seq, body.msg_type, bytes(body.content))
+
+
+class Replies:
+    """Makes replies for one broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    @property
+    def _journal(self) -> Journal:
+        return self._broker.journal
+
+    async def execution(
+        self,
+        record: ExecutionRecord,
+        *,
+        max_output: int = types.DEFAULT_MAX_OUTPUT,
+        after: int = 0,
+        hint: str | None = None,
+    ) -> types.Execution:
+        """The execution with its output after a seq."""
+        until = self._journal.last_seq(record.execution_id)
+
+        def read(connection: sqlite3.Connection) -> tuple[Rendered, list[dict[str, object]]]:
+            source = OutputSource(connection, record.execution_id, after, until)
+            return (
+                render(source.forward, source.backward, max_output),
+                join(source.forward, source.backward, max_output),
+            )
+
+        rendered, outputs = await self._read(record, read)
+        return types.Execution(
+            **msgspec.structs.asdict(self.summary(record)),
+            text=rendered.text,
+            truncated=_truncated(rendered),
+            outputs=outputs,
+            error=record.error,
+            seq=max(until, after),
+            hint=hint or self.hint(record),
+        )
+
+    async def progress(self, record: ExecutionRecord, after: int, max_output: int) -> types.Progress:
+        """What the execution printed after a seq."""
+        until = self._journal.last_seq(record.execution_id)
+
+        def read(connection: sqlite3.Connection) -> Rendered:
+            source = OutputSource(connection, record.execution_id, after, until)
+            return render(source.forward, source.backward, max_output)
+
+        rendered = await self._read(record, read)
+        summary = self.summary(record)
+        return types.Progress(
+            execution_id=record.execution_id,
+            text=rendered.text,
+            truncated=_truncated(rendered),
+            seq=max(until, after),
+            state=record.run,
+            detached=record.detached,
+            duration=summary.duration,
+            idle_for=summary.idle_for,
+            lines=record.lines,
+            bytes=record.bytes,
+            input_request=summary.input_request,
+            hint=self.hint(record),
+        )
+
+    async def _read(self, record: ExecutionRecord, read: Callable[[sqlite3.Connection], T]) -> T:
+        if record.bytes <= READ_IN_PLACE:
+            return self._journal.here(read)
+        return await self._journal.in_thread(read)
+
+    def summary(self, record: ExecutionRecord) -> types.Summary:
+        """The execution without its output."""
+        now = time.time()
+        running = record.run.in_kernel
+        place = self._broker.place(record)
+        started, finished = record.started_at, record.finished_at
+        last = record.last_output_at or started
+        return types.Summary(
+            execution_id=record.execution_id,
+            session_id=record.session_id,
+            label=record.label,
+            state=record.run,
+            detached=record.detached,
+            interactive=record.interactive,
+            execution_count=record.execution_count,
+            created_at=iso(record.created_at),
+            started_at=started and iso(started),
+            finished_at=finished and iso(finished),
+            duration=None if started is None else round(max(0.0, (finished or now) - started), 3),
+            idle_for=round(max(0.0, now - last), 3) if running and last else None,
+            lines=record.lines,
+            bytes=record.bytes,
+            input_request=_input_request(record),
+            queue=types.Place(position=place[0], behind=place[1]) if place else None,
+            kernel_state=record.kernel_state,
+            exit_status=record.exit_status,
+        )
+
+    def reported(self, record: ExecutionRecord) -> types.ReportedExecution:
+        """The execution as reports have it."""
+        summary = msgspec.structs.asdict(self.summary(record))
+        return types.ReportedExecution(**{name: summary[name] for name in types.ReportedExecution.__struct_fields__})
+
+    def session(self, record: SessionRecord) -> types.Session:
+        counts = self._journal.counts(record.session_id)
+        state = record.kernel_state
+        if record.closed_at is not None:
+            state = "closed"
+        elif state == "ready":
+            state = "busy" if counts.get(Run.RUNNING) or counts.get(Run.AWAITING_INPUT) else "idle"
+        return types.Session(
+            session_id=record.session_id,
+            name=record.name,
+            kernel=record.kernel,
+            kernel_id=record.kernel_id,
+            working_directory=record.working_directory,
+            kernel_state=state,
+            promises=record.promises,
+            created_at=iso(record.created_at),
+            closed_at=record.closed_at and iso(record.closed_at),
+            executions=counts,
+            kernel_pid=record.kernel_pid,
+            connection_file=record.connection_file,
+        )
+
+    def hint(self, record: ExecutionRecord) -> str | None:
+        """What holds, and what to call next: so that nobody runs the same code again without need."""
+        id = record.execution_id
+        match record.run:
+            case Run.AWAITING_INPUT:
+                asked = (record.input_request or {}).get("prompt", "")
+                return (
+                    f"It asks for input ({asked!r}) and waits. Answer with send_stdin(execution_id={id!r}, data=...), "
+                    "then wait for it. Do not run the code again."
+                )
+            case Run.QUEUED:
+                place = self._broker.place(record)
+                behind = f"behind execution {place[1]}" if place and place[1] else "until its kernel is ready"
+                return f"It is queued {behind} and will run by itself. Do not send it again; wait for {id!r}."
+            case Run.RUNNING:
+                return (
+                    f"It runs on; nothing was stopped or lost. Do not run the code again. Call wait({id!r}) for its "
+                    f"end, get_progress({id!r}, after=seq) for what it prints next, interrupt({id!r}) to stop it."
+                )
+            case Run.KILLED | Run.LOST if record.kernel_state == "lost":
+                began = "" if record.started_at else "It never began. "
+                return (
+                    f"{began}{_sentence(record.reason)} The variables of this session are gone; the next execute "
+                    "starts a new kernel."
+                )
+            case Run.LOST:
+                return f"{_sentence(record.reason)} The kernel and its variables are still there; look before running it again."
+        if record.state_was_lost:
+            return f"This ran in a new kernel, without the variables of before: {record.state_was_lost}."
+        return None
+
+
+def _sentence(reason: str | None) -> str:
+    return f"{reason[0].upper()}{reason[1:]}." if reason else ""
+
+
+def _input_request(record: ExecutionRecord) -> types.InputRequest | None:
+    asked = record.input_request
+    return types.InputRequest(prompt=asked["prompt"], password=asked["password"]) if asked else None
+
+
+def _truncated(rendered: Rendered) -> types.Truncated | None:
+    cut = rendered.truncated
+    if cut is None:
+        return None
+    return types.Truncated(omitted_characters=cut.omitted_characters, from_seq=cut.from_seq, to_seq=cut.to_seq)
