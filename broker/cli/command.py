@@ -35,6 +35,10 @@ class UsageError(Exception):
     """The arguments make no sense. The message says which do."""
 
 
+class NotFound(Exception):
+    """What the arguments name is not there, or is several things. The message says what is."""
+
+
 class Text(Unicode[str, "str | bytes"]):
     """A string, taken from the command line as it stands: code must keep its quotes and its tildes."""
 
@@ -95,7 +99,7 @@ class Command(JupyterApp):
             return self._fail(str(error), UNUSABLE)
         except ConnectionFailed as error:
             return self._fail(f"{error}; what was running runs on", UNUSABLE)
-        except (BrokerError, DiscoveryError, OSError) as error:
+        except (BrokerError, DiscoveryError, NotFound, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 return _reader_gone()
             return self._fail(str(error), FAILED)

@@ -143,6 +143,11 @@ class Session:
             return None
         raise UnknownExecution(f"there is no execution {execution_id!r} here; list_executions has those there are")
 
+    def _in_kernel(self, execution_id: str) -> Execution | None:
+        """The execution, if the kernel has it. Any client may speak of any message; only its own are believed."""
+        execution = self._live.get(execution_id)
+        return execution if execution and execution.record.run.in_kernel else None
+
     def _dispatch(self) -> None:
         """Begin what can begin."""
         while self._lanes.head is not None and self.record.closed_at is None and not self._stopping_for:
@@ -391,11 +396,11 @@ class Session:
         self._emit(event, record)
 
     def _idle(self, input: m.Idle) -> None:
-        if execution := self._live.get(input.execution_id):
+        if execution := self._in_kernel(input.execution_id):
             self._saw(execution, Completion.IDLE)
 
     def _replied(self, input: m.Replied) -> None:
-        if execution := self._live.get(input.execution_id):
+        if execution := self._in_kernel(input.execution_id):
             execution.reply = input
             self._saw(execution, Completion.REPLY)
 
@@ -411,7 +416,7 @@ class Session:
         self._finish(execution, state, kernel_state="preserved", error=error, reason=reason)
 
     def _probe_answered(self, input: m.ProbeAnswered) -> None:
-        execution = self._live.get(input.execution_id)
+        execution = self._in_kernel(input.execution_id)
         if execution is None:
             return
         missing = " and ".join(
@@ -428,7 +433,7 @@ class Session:
             # A background thread of a finished cell asks. Nobody could ever answer it: its execution is over.
             self._do(m.SendInput(input.execution_id, None))
             return
-        if execution.record.run is Run.AWAITING_INPUT:
+        if execution.record.run is not Run.RUNNING:
             return
         self._tell(EventType.INPUT_REQUEST, execution.record, prompt=input.prompt, password=input.password)
         if execution.stdin.has_answer:
