@@ -12,7 +12,6 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager
@@ -22,7 +21,8 @@ from jupyter_core.application import JupyterApp, base_aliases, base_flags
 from jupyter_core.paths import jupyter_runtime_dir
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, URLSpec
+from tornado.routing import URLSpec
+from tornado.web import Application
 from traitlets import Bool, Float, Integer, List, Unicode, default
 from traitlets.config import Config
 
@@ -84,7 +84,7 @@ def kernel_directory(data_dir: Path) -> Path:
     return directory
 
 
-class ServeApp(JupyterApp):  # type: ignore[misc]
+class ServeApp(JupyterApp):
     """Run a broker in the foreground."""
 
     name = "jupyter-broker"
@@ -125,7 +125,7 @@ class ServeApp(JupyterApp):  # type: ignore[misc]
     max_sessions = Integer(1000, min=1, help="How many sessions may be open at once.").tag(config=True)
     quiet = Bool(False, help="Print no reports.").tag(config=True)
 
-    aliases = {
+    aliases = {  # noqa: RUF012
         **base_aliases,
         "ip": "ServeApp.ip",
         "port": "ServeApp.port",
@@ -137,7 +137,10 @@ class ServeApp(JupyterApp):  # type: ignore[misc]
         "allow-origin": "ServeApp.allow_origins",
         "ready-fd": "ServeApp.ready_fd",
     }
-    flags = {**base_flags, "quiet": ({"ServeApp": {"quiet": True}}, "Print no reports.")}
+    flags = {  # noqa: RUF012
+        **base_flags,
+        "quiet": ({"ServeApp": {"quiet": True}}, "Print no reports."),
+    }
 
     @default("data_dir_")
     def _default_data_dir(self) -> str:
@@ -162,7 +165,7 @@ class ServeApp(JupyterApp):  # type: ignore[misc]
             self.exit(1)
 
     async def _serve(self) -> None:
-        data_dir = Path(self.data_dir_).expanduser().resolve()
+        data_dir = resolve_data_dir(self.data_dir_)
         lock = DataDirectoryLock(data_dir)
         lock.acquire()
         try:
@@ -272,8 +275,9 @@ def make_application(gate: Gate, broker: Broker, methods: Methods, connections: 
     )
 
 
-def kernelspecs(manager: AsyncMultiKernelManager) -> dict[str, dict[str, Any]]:
+def kernelspecs(manager: AsyncMultiKernelManager) -> dict[str, dict[str, str]]:
     """The kernelspecs that are installed, by name."""
+    assert manager.kernel_spec_manager is not None
     return {
         name: {"display_name": spec["spec"]["display_name"], "language": spec["spec"]["language"]}
         for name, spec in manager.kernel_spec_manager.get_all_specs().items()

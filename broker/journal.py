@@ -185,7 +185,7 @@ class Journal:
     @property
     def pending(self) -> int:
         """How many events were appended and are not on disk yet."""
-        return self._assigned - self.seq
+        return int(self._assigned - self.seq)
 
     async def close(self) -> None:
         """Write what was appended, then close. Nobody may append or read any more."""
@@ -529,6 +529,16 @@ def select(
         (*parameters, limit),
     )
     return (Stored(*row) for row in rows)
+
+
+def characters_printed(connection: sqlite3.Connection, scope: Scope, after: int, until: int) -> int:
+    """How many characters of stream output an execution printed with ``after < seq <= until``."""
+    (count,) = connection.execute(
+        "SELECT coalesce(sum(length(json_extract(body, '$.content.text'))), 0) FROM events"
+        " WHERE execution = (SELECT key FROM executions WHERE id = ?) AND seq > ? AND seq <= ? AND type = 'output'",
+        (scope.execution_id, after, until),
+    ).fetchone()
+    return int(count)
 
 
 class _Keys:

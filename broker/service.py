@@ -49,7 +49,7 @@ class Broker:
         self,
         journal: Journal,
         make_driver: Callable[[Report], KernelDriver],
-        kernelspecs: Callable[[], dict[str, dict[str, object]]],
+        kernelspecs: Callable[[], dict[str, dict[str, str]]],
         *,
         default_kernel: str,
         max_sessions: int = 1000,
@@ -219,7 +219,7 @@ class Broker:
         request_id: str | None,
         label: str | None,
     ) -> tuple[str, bool]:
-        """Queue code. Returns the execution's id, and whether this call made it: not so if ``request_id`` had come before.
+        """Queue code. Returns the execution's id, and whether this call made it: not if ``request_id`` came before.
 
         There is no await before the session has the request, so requests are taken in the order of the calls.
         """

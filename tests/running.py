@@ -194,9 +194,7 @@ class Wire:
             if page["eof"]:
                 return found
 
-    async def notified(
-        self, wanted: Callable[[dict[str, Any]], bool], *, patience: float = PATIENCE
-    ) -> dict[str, Any]:
+    async def notified(self, wanted: Callable[[dict[str, Any]], bool], *, patience: float = PATIENCE) -> dict[str, Any]:
         """The first notification, of those that have come or will, that is wanted."""
         async with asyncio.timeout(patience), self._news:
             await self._news.wait_for(lambda: any(map(wanted, self.notifications)))

@@ -124,7 +124,8 @@ def _parse(message: bytes) -> Request:
     except msgspec.ValidationError as error:
         raise RpcError(
             INVALID_REQUEST,
-            f'not a JSON-RPC 2.0 request: {error}. Send {{"jsonrpc": "2.0", "id": 1, "method": ..., "params": {{...}}}}',
+            f"not a JSON-RPC 2.0 request: {error}. "
+            'Send {"jsonrpc": "2.0", "id": 1, "method": ..., "params": {...}}',
             type="invalid_request",
         ) from error
     except msgspec.DecodeError as error:

@@ -19,7 +19,7 @@ ExecutionId = Annotated[str, Meta(min_length=1, max_length=200)]
 SessionRef = Annotated[str, Meta(min_length=1, max_length=200, description="A session's id or name.")]
 
 
-class Params(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Parameters of a method, by name."""
 
 

@@ -55,7 +55,7 @@ class Connections:
 class Socket(Entrance, WebSocketHandler):
     """One connection. Never awaits a call where messages are read: the next one may be its ``interrupt``."""
 
-    def initialize(self, gate: Gate, rpc: Rpc, journal: Journal, connections: Connections) -> None:
+    def initialize(self, gate: Gate, rpc: Rpc, journal: Journal, connections: Connections) -> None:  # type: ignore[override]
         super().initialize(gate)
         self._rpc, self._journal, self._connections = rpc, journal, connections
         self._tasks: set[asyncio.Task[None]] = set()

@@ -27,7 +27,7 @@ def _blocking(
 
     @functools.wraps(method)
     def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._run(method(self._client, *args, **kwargs))
+        return self._run(method(self._opened, *args, **kwargs))
 
     return call
 
@@ -52,6 +52,7 @@ class SyncClient:
         """Say which broker is meant: see :meth:`Client.connect`."""
         self._make = functools.partial(Client, url, token, data_dir, reconnect_for=reconnect_for)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: Client | None = None
 
     @classmethod
     def connect(
@@ -85,7 +86,7 @@ class SyncClient:
         """Close the connection and end the thread."""
         if self._loop is not None:
             try:
-                self._run(self._client.close())
+                self._run(self._opened.close())
                 self._run(_cancel_others())
             finally:
                 self._stop()
@@ -117,7 +118,7 @@ class SyncClient:
         follow: bool = False,
     ) -> Iterator[Event]:
         """The events, each once and in order: see :meth:`Client.stream`. Its connection ends with the iterator."""
-        return self._iterate(self._client.stream(execution_id, session=session, after=after, follow=follow))
+        return self._iterate(self._opened.stream(execution_id, session=session, after=after, follow=follow))
 
     def on_report(self, callback: Callable[[Report], object]) -> Callable[[], None]:
         """Call ``callback`` with each report: see :meth:`Client.on_report`.
@@ -125,8 +126,10 @@ class SyncClient:
         It is called in the client's own thread, where it must not call the client.
         """
 
+        client = self._opened
+
         async def register() -> Callable[[], None]:
-            return self._client.on_report(callback)
+            return client.on_report(callback)
 
         return self._run(register())
 
@@ -173,18 +176,15 @@ class SyncClient:
             if self._loop is not None:
                 self._run(finish(task))
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+    @property
+    def _opened(self) -> Client:
+        if self._client is None:
             raise RuntimeError("the client is not open; use `with SyncClient.connect() as client`")
-        return self._loop
+        return self._client
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        try:
-            loop = self._running()
-        except RuntimeError:
-            coroutine.close()
-            raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        assert self._loop is not None
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
         except BaseException:
@@ -193,7 +193,8 @@ class SyncClient:
             raise
 
     def _stop(self) -> None:
-        loop, self._loop = self._running(), None
+        assert self._loop is not None
+        loop, self._loop, self._client = self._loop, None, None
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
         loop.close()

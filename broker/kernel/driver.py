@@ -27,7 +27,7 @@ class KernelDriver(ABC):
         """Start a kernel, in place of the last one if there was any.
 
         Called when there is none. Reports ``KernelLaunched`` when it has a process, then ``KernelReady`` or
-        ``KernelStartFailed``. From then on, ``KernelGone`` when the process is gone, once all that it sent was reported.
+        ``KernelStartFailed``. From then on, ``KernelGone`` when the process is gone, once all it sent was reported.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""A kernel that does what it is told: for tests of all that stands above a driver, and as the shortest example of one."""
+"""A kernel that does what it is told: for tests of what stands above a driver, and as the shortest example of one."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import uuid
 from typing import Any
 
@@ -21,6 +22,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from jupyter_client.session import Session as JupyterSession
 from jupyter_client.session import msg_header
+from jupyter_core.utils import ensure_async
 
 from ..core import messages as m
 from ..core.lanes import MAIN
@@ -132,7 +134,7 @@ class JupyterDriver(KernelDriver):
         except (OSError, ValueError, TypeError):
             self.report(m.KernelGone(None))
             return
-        km.connection_file = session.connection_file
+        km.connection_file = session.connection_file or ""
         km.kernel_id = kernel_id
         km.provisioner = BrokerProvisioner(kernel_id=kernel_id, kernel_spec=km.kernel_spec, parent=km)
         if session.kernel_pid is None or not km.provisioner.adopt(
@@ -174,7 +176,9 @@ class JupyterDriver(KernelDriver):
     @property
     def _provisioner(self) -> BrokerProvisioner:
         assert self._km is not None
-        return self._km.provisioner  # type: ignore[no-any-return]
+        provisioner = self._km.provisioner
+        assert isinstance(provisioner, BrokerProvisioner), "a broker's manager makes no other"
+        return provisioner
 
     async def _until_ready(self) -> None:
         """Wait until the kernel answers on shell and is heard on IOPub (a subscription takes a moment to arrive)."""
@@ -201,17 +205,17 @@ class JupyterDriver(KernelDriver):
 
     async def _bury(self) -> None:
         """Remove what a dead kernel leaves behind."""
-        km, link = self._km, self._link
+        km, link, provisioner = self._km, self._link, self._provisioner
         self._km = self._link = None
         assert km is not None
         if link:
             link.close()
         with contextlib.suppress(KeyError):
             self._manager.remove_kernel(km.kernel_id)
-        await km.provisioner.wait()
+        await provisioner.wait()
         with contextlib.suppress(OSError):
-            os.remove(km.provisioner.log_file)
-        await km.cleanup_resources()
+            os.remove(provisioner.log_file)
+        await ensure_async(km.cleanup_resources())
         with contextlib.suppress(OSError):
             os.remove(km.connection_file)
 
@@ -243,10 +247,11 @@ class JupyterDriver(KernelDriver):
     async def interrupt(self, execution_id: str, lane: str) -> None:
         if self._km is None or self._link is None:
             return
-        if self._km.kernel_spec.interrupt_mode == "message":
+        spec = self._km.kernel_spec
+        if spec and spec.interrupt_mode == "message":
             self._link.control.send(self._pack("interrupt_request", {}))
         else:
-            await self._provisioner.send_signal(2)
+            await self._provisioner.send_signal(signal.SIGINT)
         # An event loop that waits in a selector does not see the interrupt before something else wakes it.
         self.probe(execution_id, lane)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 KERNEL_ID_VARIABLE = "JUPYTER_BROKER_KERNEL_ID"
 """Marks, in its environment, every process that a kernel starts, however far it goes from its parent."""
@@ -26,7 +26,7 @@ POLL = 0.2
 """Seconds between two looks at a process, where the system has no pidfd."""
 
 
-class BrokerProvisioner(LocalProvisioner):  # type: ignore[misc]
+class BrokerProvisioner(LocalProvisioner):
     """Starts a kernel that is nobody's child in spirit, or takes back one that is nobody's child in fact."""
 
     pid: int | None = None
@@ -42,7 +42,8 @@ class BrokerProvisioner(LocalProvisioner):  # type: ignore[misc]
     @property
     def log_file(self) -> str:
         """Where the kernel's own standard streams go."""
-        return os.path.splitext(self.parent.connection_file)[0] + ".log"
+        manager: Any = self.parent
+        return str(os.path.splitext(manager.connection_file)[0]) + ".log"
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         env = dict(kwargs.pop("env", None) or os.environ)
@@ -94,7 +95,7 @@ class BrokerProvisioner(LocalProvisioner):  # type: ignore[misc]
         try:
             descriptor = os.pidfd_open(pid)
         except (AttributeError, OSError):
-            while await self.poll() is None:
+            while await self.poll() is None:  # noqa: ASYNC110
                 await asyncio.sleep(POLL)
             return
         loop, gone = asyncio.get_running_loop(), asyncio.Event()

@@ -93,8 +93,8 @@ class Channel:
     """A ZeroMQ socket on the event loop. Messages are read as they come and given to ``received``.
 
     It reads by itself rather than through :mod:`zmq.asyncio`: a thousand small messages then cost one turn of the loop,
-    not a thousand. ZeroMQ's descriptor is edge-triggered (``zmq_getsockopt(3)``, ``ZMQ_FD``), so the socket is looked at
-    again after every send.
+    not a thousand. ZeroMQ's descriptor is edge-triggered (``zmq_getsockopt(3)``, ``ZMQ_FD``), so the socket is looked
+    at again after every send.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], received: Callable[[list[bytes]], None] | None) -> None:
@@ -106,7 +106,7 @@ class Channel:
         self._look_again()
 
     def send(self, frames: list[bytes]) -> None:
-        """Send at once. A kernel that is gone takes nothing: the message is dropped, for the kernel's end is reported."""
+        """Send at once. What a kernel that is gone does not take is dropped: its end is reported anyway."""
         with contextlib.suppress(zmq.Again):
             self._socket.send_multipart(frames, zmq.NOBLOCK)
         self._look_again()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+import nbformat
 
 from ..api import types
 from ..core.events import EventType
 from ..core.records import ExecutionRecord, SessionRecord
 from ..core.state import Run
-from ..journal import Journal, Scope, Stored, iso, select
+from ..journal import Journal, Scope, Stored, characters_printed, iso, select
 from ..service import Broker
-from .outputs import join
-from .text import Output, Rendered, render
+from .notebook import notebook
+from .outputs import Cell, join
+from .text import Output, Rendered, last_clear, render
 
 T = TypeVar("T")
 READ_IN_PLACE = 256 * 1024
@@ -32,12 +34,14 @@ _output = msgspec.json.Decoder(_OutputBody)
 
 
 class OutputSource:
-    """Random access to the outputs of one execution after a seq, read lazily from the journal."""
+    """The outputs of one execution after a seq, read lazily from the journal. See :class:`~.text.Outputs`."""
 
-    def __init__(self, connection: sqlite3.Connection, execution_id: str, after: int, until: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, record: ExecutionRecord, after: int, until: int) -> None:
         self._connection = connection
-        self._scope = Scope(execution_id=execution_id)
+        self._scope = Scope(execution_id=record.execution_id)
         self._after, self._until = after, until
+        if record.clears:
+            self._after = max(after, last_clear(self.backward()))
 
     def forward(self) -> Iterator[Output]:
         return self._read(backward=False)
@@ -45,18 +49,19 @@ class OutputSource:
     def backward(self) -> Iterator[Output]:
         return self._read(backward=True)
 
+    def characters(self) -> int:
+        return characters_printed(self._connection, self._scope, self._after, self._until)
+
     def _read(self, *, backward: bool) -> Iterator[Output]:
-        return map(
-            _as_output,
-            select(
-                self._connection,
-                self._scope,
-                after=self._after,
-                until=self._until,
-                types=[EventType.OUTPUT],
-                backward=backward,
-            ),
+        stored = select(
+            self._connection,
+            self._scope,
+            after=self._after,
+            until=self._until,
+            types=[EventType.OUTPUT],
+            backward=backward,
         )
+        return map(_as_output, stored)
 
 
 def _as_output(stored: Stored) -> Output:
@@ -86,11 +91,8 @@ class Replies:
         until = self._journal.last_seq(record.execution_id)
 
         def read(connection: sqlite3.Connection) -> tuple[Rendered, list[dict[str, object]]]:
-            source = OutputSource(connection, record.execution_id, after, until)
-            return (
-                render(source.forward, source.backward, max_output),
-                join(source.forward, source.backward, max_output),
-            )
+            source = OutputSource(connection, record, after, until)
+            return render(source, max_output), join(source, max_output)
 
         rendered, outputs = await self._read(record, read)
         return types.Execution(
@@ -108,8 +110,7 @@ class Replies:
         until = self._journal.last_seq(record.execution_id)
 
         def read(connection: sqlite3.Connection) -> Rendered:
-            source = OutputSource(connection, record.execution_id, after, until)
-            return render(source.forward, source.backward, max_output)
+            return render(OutputSource(connection, record, after, until), max_output)
 
         rendered = await self._read(record, read)
         summary = self.summary(record)
@@ -149,8 +150,8 @@ class Replies:
             interactive=record.interactive,
             execution_count=record.execution_count,
             created_at=iso(record.created_at),
-            started_at=started and iso(started),
-            finished_at=finished and iso(finished),
+            started_at=_iso(started),
+            finished_at=_iso(finished),
             duration=None if started is None else round(max(0.0, (finished or now) - started), 3),
             idle_for=round(max(0.0, now - last), 3) if running and last else None,
             lines=record.lines,
@@ -165,6 +166,26 @@ class Replies:
         """The execution as reports have it."""
         summary = msgspec.structs.asdict(self.summary(record))
         return types.ReportedExecution(**{name: summary[name] for name in types.ReportedExecution.__struct_fields__})
+
+    async def notebook(self, record: SessionRecord) -> str:
+        """The session as a notebook, in JSON."""
+        records = await self._journal.executions(record.owner, record.session_id, [])
+        codes = {each.execution_id: self._journal.code(each.execution_id) for each in records}
+        spec = self._broker.kernelspecs().get(record.kernel, {})
+
+        def read(connection: sqlite3.Connection) -> list[list[dict[str, Any]]]:
+            cells = []
+            for each in records:
+                cell = Cell(inline=None)
+                for output in OutputSource(connection, each, 0, self._journal.seq).forward():
+                    cell.feed(output)
+                cells.append(cell.finished())
+            return cells
+
+        outputs = await self._journal.in_thread(read)
+        cells = [(self.summary(r), codes[r.execution_id], o) for r, o in zip(records, outputs, strict=True)]
+        made = notebook(self.session(record), spec.get("display_name", record.kernel), cells)
+        return str(nbformat.writes(made))  # type: ignore[no-untyped-call]
 
     def session(self, record: SessionRecord) -> types.Session:
         counts = self._journal.counts(record.session_id)
@@ -182,7 +203,7 @@ class Replies:
             kernel_state=state,
             promises=record.promises,
             created_at=iso(record.created_at),
-            closed_at=record.closed_at and iso(record.closed_at),
+            closed_at=_iso(record.closed_at),
             executions=counts,
             kernel_pid=record.kernel_pid,
             connection_file=record.connection_file,
@@ -214,10 +235,17 @@ class Replies:
                     "starts a new kernel."
                 )
             case Run.LOST:
-                return f"{_sentence(record.reason)} The kernel and its variables are still there; look before running it again."
+                return (
+                    f"{_sentence(record.reason)} The kernel and its variables are still there; look before running "
+                    "it again."
+                )
         if record.state_was_lost:
             return f"This ran in a new kernel, without the variables of before: {record.state_was_lost}."
         return None
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else iso(moment)
 
 
 def _sentence(reason: str | None) -> str:
