@@ -546,6 +546,11 @@ class TestStream:
         assert broker.calls == [("subscribe", {"session": "s-1", "after": 6})] * 2
         await stream.aclose()
 
+    async def test_of_a_session_what_is_sent_twice_is_given_once(self, broker: FakeBroker, client: Client) -> None:
+        broker.repeat = True
+        await broker.append("execution_queued", "output", "execution_finished")
+        assert [event.n for event in await collect(client.stream(session="s-1"), 3)] == [1, 2, 3]
+
     async def test_an_unknown_execution_raises(self, broker: FakeBroker, client: Client) -> None:
         broker.answers["get_execution"] = refuse(-32000, "there is none", type="unknown_execution")
         with pytest.raises(c.UnknownExecution):

@@ -6,8 +6,9 @@ import argparse
 import asyncio
 import os
 import platform
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.table import Table
 from . import fresh, memory, prints, round_trip, subscribers, tail
 from .figures import Figure
 
-CASES: dict[str, Callable[..., Awaitable[list[Figure]]]] = {
+CASES: dict[str, Callable[..., Coroutine[Any, Any, list[Figure]]]] = {
     "prints": prints.run,
     "round-trip": round_trip.run,
     "fresh": fresh.run,
@@ -35,11 +36,14 @@ def main() -> None:
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
     figures: list[Figure] = []
     for name in options.cases or CASES:
         with console.status(f"measuring: {name}"):
-            figures += asyncio.run(CASES[name](quick=options.quick))
-        console.print(table(figures[-1:] if False else [f for f in figures if f.case == figures[-1].case]))
+            found = asyncio.run(CASES[name](quick=options.quick))
+        console.print(table(found))
+        figures += found
     if options.json:
         machine = {"python": platform.python_version(), "system": platform.platform(), "processors": os.cpu_count()}
         figures_as_built = [{**msgspec.to_builtins(figure), "met": figure.met} for figure in figures]
@@ -49,11 +53,11 @@ def main() -> None:
 def table(figures: list[Figure]) -> Table:
     found = Table(title=figures[0].case, title_justify="left", title_style="bold")
     found.add_column("ratio of")
-    for heading in ("ratio", "p25–p75", "n", "goal"):
+    for heading in ("ratio", "p25 to p75", "n", "goal"):
         found.add_column(heading, justify="right")
     found.add_column("medians")
     for figure in figures:
-        spread = "" if figure.p25 is None else f"{figure.p25:.3f}–{figure.p75:.3f}"
+        spread = "" if figure.p25 is None else f"{figure.p25:.3f} to {figure.p75:.3f}"
         colour = {None: "", True: "[green]", False: "[red]"}[figure.met]
         goal = f"{figure.goal.sense} {figure.goal.value:g}" if figure.goal else ""
         found.add_row(figure.what, f"{colour}{figure.value:.3f}", spread, str(figure.n), goal, figure.made_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 
 from jupyter_client.manager import start_new_kernel
@@ -33,7 +34,7 @@ async def run(*, quick: bool) -> list[Figure]:
                 await socket.call("close_session", session=f"fresh-{turn}")
 
                 began = time.perf_counter()
-                manager, client = start_new_kernel()
+                manager, client = start_new_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 Raw(client).until_output(CODE)
                 raw_took.append(time.perf_counter() - began)
                 client.stop_channels()

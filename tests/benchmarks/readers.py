@@ -1,6 +1,6 @@
 """Subscribers in a process of their own: ``python -m tests.benchmarks.readers URL SESSION HOW_MANY``.
 
-Says ``ready`` when all are subscribed; then, when each has had the end of one execution, how many outputs they had
+Says ``ready`` when all are subscribed; then, when each has had the end of one execution, how many lines they had
 together. They look for words in the messages rather than decode them, to leave the machine to the broker.
 """
 
@@ -35,18 +35,19 @@ async def main(url: str, session: str, count: int) -> None:
             await socket.recv()
             sockets.append(socket)
         print("ready", flush=True)
-        outputs = await asyncio.gather(*map(read, sockets))
-    print(sum(outputs), flush=True)
+        lines = await asyncio.gather(*map(read, sockets))
+    print(sum(lines), flush=True)
 
 
 async def read(socket: websockets.ClientConnection) -> int:
-    """Read to the end of an execution; the outputs on the way."""
-    outputs = 0
+    """Read to the end of an execution; the lines on the way."""
+    lines = 0
     while True:
         message = await socket.recv(decode=False)
-        outputs += b'"type":"output"' in message
+        if b'"type":"output"' in message:
+            lines += message.count(b"\\n")
         if b'"type":"execution_finished"' in message:
-            return outputs
+            return lines
 
 
 if __name__ == "__main__":

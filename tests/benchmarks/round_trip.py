@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -43,7 +44,7 @@ async def run(*, quick: bool) -> list[Figure]:
                     raw.execute("1+1")
                     raw_takes = time.perf_counter() - began
 
-                    time.sleep(0.005)
+                    await asyncio.sleep(0.005)
                     began = time.perf_counter()
                     await server.execute("1+1")
                     server_takes = time.perf_counter() - began

@@ -62,15 +62,15 @@ async def server_kernel() -> AsyncIterator[ServerKernel]:
         "JUPYTER_CONFIG_DIR": str(root / "config"),
         "IPYTHONDIR": str(root / "ipython"),
     }
-    options = [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={_TOKEN}", "--no-browser"]
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jupyter_server", "--allow-root", f"--ServerApp.root_dir={root}", *options],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+    options = [
+        "--allow-root",
+        "--no-browser",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={root}",
+        f"--IdentityProvider.token={_TOKEN}",
+    ]
+    process = _launch(options, environment, root)
     kernel_id = ""
     url = f"127.0.0.1:{port}/api/kernels"
     try:
@@ -90,6 +90,17 @@ async def server_kernel() -> AsyncIterator[ServerKernel]:
         process.terminate()
         process.wait(PATIENCE)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _launch(options: list[str], environment: dict[str, str], root: Path) -> subprocess.Popen[bytes]:
+    with (root / "log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jupyter_server", *options],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def _start_kernel(url: str, log: Path) -> str:

@@ -87,9 +87,7 @@ async def _fill(journal: Journal, outputs: int) -> str:
         created_at=now,
         closed_at=now,
     )
-    execution = ExecutionRecord(
-        execution_id=new_id(), session_id=session.session_id, owner=OWNER, created_at=now
-    )
+    execution = ExecutionRecord(execution_id=new_id(), session_id=session.session_id, owner=OWNER, created_at=now)
 
     def event(type: EventType, fields: dict[str, Any]) -> Event:
         made = Event(type, now, session.session_id, fields, execution.execution_id, execution.n + 1, 1, 101)
