@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -61,7 +62,7 @@ class Broker:
         self._max_sessions = max_sessions
         self._runners: dict[str, Runner] = {}
         self._names: dict[tuple[str, str], str] = {}
-        self._requests: dict[tuple[str, str], ExecutionRecord] = {}
+        self._requests: dict[tuple[str, str], tuple[ExecutionRecord, asyncio.Future[Any]]] = {}
         """Requests whose execution is not on disk yet."""
 
     # Sessions
@@ -224,14 +225,8 @@ class Broker:
         There is no await before the session has the request, so requests are taken in the order of the calls.
         """
         digest = hashlib.sha256(msgspec.json.encode([code, session])).hexdigest() if request_id else None
-        if request_id and (known := self._known_request(owner, request_id)):
-            if known.request_digest != digest:
-                raise IdempotencyConflict(
-                    f"request_id {request_id!r} was used for other code, as execution {known.execution_id}; "
-                    "make a new one for each request",
-                    execution_id=known.execution_id,
-                )
-            return known.execution_id, False
+        if request_id and (known := await self._same_request(owner, request_id, digest)):
+            return known, False
         runner = self._session_for(owner, session, kernel, working_directory)
         record = ExecutionRecord(
             execution_id=new_id(),
@@ -243,20 +238,37 @@ class Broker:
             on_busy=on_busy,
             created_at=time.time(),
         )
+        queued = runner.submit(m.Submit(record, code, wait, stdin))
         if request_id:
-            self._requests[owner, request_id] = record
+            # Until it is on disk, and even if this caller is cut off before.
+            self._requests[owner, request_id] = record, queued
+            queued.add_done_callback(lambda _: self._requests.pop((owner, request_id)))
         try:
-            await asyncio.shield(runner.submit(m.Submit(record, code, wait, stdin)))
+            await asyncio.shield(queued)
         except asyncio.CancelledError:
             runner.feed(m.WaiterGone(record.execution_id))
             raise
-        finally:
-            if request_id:
-                del self._requests[owner, request_id]
         return record.execution_id, True
 
-    def _known_request(self, owner: str, request_id: str) -> ExecutionRecord | None:
-        return self._requests.get((owner, request_id)) or self.journal.execution_of_request(owner, request_id)
+    async def _same_request(self, owner: str, request_id: str, digest: str | None) -> str | None:
+        """The execution that this request has made before, if it has.
+
+        Raises:
+            IdempotencyConflict: its id came with other code.
+        """
+        record, queued = self._requests.get((owner, request_id)) or (None, None)
+        record = record or self.journal.execution_of_request(owner, request_id)
+        if record is None:
+            return None
+        if record.request_digest != digest:
+            raise IdempotencyConflict(
+                f"request_id {request_id!r} was used for other code, as execution {record.execution_id}; "
+                "make a new one for each request",
+                execution_id=record.execution_id,
+            )
+        if queued:
+            await asyncio.shield(queued)
+        return record.execution_id
 
     def _session_for(self, owner: str, ref: str, kernel: str | None, working_directory: str | None) -> Runner:
         try:
@@ -283,7 +295,8 @@ class Broker:
 
     def runner_of(self, record: ExecutionRecord) -> Runner | None:
         """The runner of an execution's session, None if that is closed."""
-        return self._runners.get(record.session_id)
+        runner = self._runners.get(record.session_id)
+        return runner if runner and not runner.session.closed else None
 
     async def tell(self, record: ExecutionRecord, input: m.Input) -> object:
         """Give an execution's session an input about it; None if the session is closed and all in it is over."""

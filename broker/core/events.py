@@ -37,8 +37,6 @@ class EventType(enum.StrEnum):
     """``{reason}``: something may be missing here."""
     KERNEL_STATUS = "kernel_status"
     """``{state, pid?, exit_status?, reason?, ...}``: the session's kernel was started, or is gone."""
-    SESSION_CREATED = "session_created"
-    """``{name, kernel, working_directory}``"""
     SESSION_CLOSED = "session_closed"
     """``{}``: its kernel is gone; its history stays."""
 

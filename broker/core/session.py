@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from . import messages as m
-from .errors import NotWaiting, SessionBusy, StdinClosed, UnknownExecution
+from .errors import NotWaiting, SessionBusy, StdinClosed, UnknownExecution, UnknownSession
 from .events import Event, EventType, HandoverReason
 from .execution import Execution, Stop, Stopping
 from .lanes import MAIN, Lanes
@@ -184,6 +184,8 @@ class Session:
 
     def _submit(self, input: m.Submit) -> str:
         record = input.execution
+        if self.closed:
+            raise UnknownSession(f"session {self.record.name!r} was closed; use another, or create it again")
         if record.on_busy == "reject" and not (self._lanes.free and self.record.kernel_state != "starting"):
             running = self._lanes.occupant(MAIN) or "its kernel, which is starting"
             raise SessionBusy(

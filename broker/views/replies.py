@@ -16,9 +16,9 @@ from ..core.records import ExecutionRecord, SessionRecord
 from ..core.state import Run
 from ..journal import Journal, Scope, Stored, characters_printed, iso, select
 from ..service import Broker
-from .notebook import notebook
-from .outputs import Cell, join
-from .text import Output, Rendered, last_clear, render
+from .ipynb import notebook
+from .cells import Cell, join
+from .rendering import Output, Rendered, last_clear, render
 
 T = TypeVar("T")
 READ_IN_PLACE = 256 * 1024

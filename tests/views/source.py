@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from broker.views.text import Output, decode_stream
+from broker.views.rendering import Output, decode_stream
 
 
 class Source:
-    """See :class:`broker.views.text.Outputs`."""
+    """See :class:`broker.views.rendering.Outputs`."""
 
     def __init__(self, outputs: list[Output]) -> None:
         self.outputs = outputs

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from broker.views.outputs import INLINE, join
+from broker.views.cells import INLINE, join
 
 from .source import IMAGE, Source, display, error, outputs, stream
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from .terminal import Screen, plain
+from .screen import Screen, plain
 
 MARKER = "\n… {omitted:,} characters left out (seq {from_seq} to {to_seq}; get_async_log has them) …\n"
 LONGEST_MARKER = len(MARKER) + 40

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.views.terminal import Screen, plain
+from broker.views.screen import Screen, plain
 
 
 def shown(*texts: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.views.text import Rendered, last_clear, render
+from broker.views.rendering import Rendered, last_clear, render
 
 from .source import IMAGE, Source, display, error, outputs, stream
 

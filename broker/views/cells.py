@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .text import DISPLAYS, Output, Outputs, decode_display, decode_error, decode_stream
+from .rendering import DISPLAYS, Output, Outputs, decode_display, decode_error, decode_stream
 
 INLINE = 16_384
 """The longest value, in bytes of JSON, that is part of a reply; what is longer is referred to."""
