@@ -16,8 +16,8 @@ from ..core.records import ExecutionRecord, SessionRecord
 from ..core.state import Run
 from ..journal import Journal, Scope, Stored, characters_printed, iso, select
 from ..service import Broker
-from .ipynb import notebook
 from .cells import Cell, join
+from .ipynb import notebook
 from .rendering import Output, Rendered, last_clear, render
 
 T = TypeVar("T")
@@ -30,6 +30,13 @@ class _OutputBody(msgspec.Struct):
     content: msgspec.Raw
 
 
+class _AskedBody(msgspec.Struct):
+    prompt: str = ""
+    value: str = ""
+
+
+VISIBLE = (EventType.OUTPUT, EventType.INPUT_REQUEST, EventType.INPUT_REPLY)
+_asked = msgspec.json.Decoder(_AskedBody)
 _output = msgspec.json.Decoder(_OutputBody)
 
 
@@ -58,13 +65,18 @@ class OutputSource:
             self._scope,
             after=self._after,
             until=self._until,
-            types=[EventType.OUTPUT],
+            types=VISIBLE,
             backward=backward,
         )
         return map(_as_output, stored)
 
 
 def _as_output(stored: Stored) -> Output:
+    """The event as output. A prompt, and what was typed at it, stand in a terminal where output does."""
+    if stored.type != EventType.OUTPUT:
+        asked = _asked.decode(stored.body)
+        text = asked.prompt if stored.type == EventType.INPUT_REQUEST else f"{asked.value}\n"
+        return Output(stored.seq, "stream", msgspec.json.encode({"name": "stdout", "text": text}))
     body = _output.decode(stored.body)
     return Output(stored.seq, body.msg_type, bytes(body.content))
 
