@@ -153,51 +153,66 @@ def start_in_background(data_dir: str | os.PathLike[str] | None = None, extra_ar
     """
     directory = resolve_data_dir(data_dir)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log, log_start = _open_log(directory)
-    ready, ready_child = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "broker", "serve", "--port=0", f"--exit-when-idle={IDLE_EXIT}"),
-                *(f"--data-dir={directory}", f"--ready-fd={ready_child}", *extra_args),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            pass_fds=(ready_child,),
-            start_new_session=True,
-        )
-    except BaseException:
-        os.close(ready)
-        raise
-    finally:
-        os.close(log)
-        os.close(ready_child)
-    with open(ready, "rb", buffering=0) as pipe:
-        listens = bool(pipe.read(1))
-    if listens and (info := read_info(directory)):
-        return info
-    status = process.wait() if not listens else None
-    if status is not None and (info := _winner(directory)):
-        return info
-    how = "said that it listens, but not where" if listens else f"ended with status {status} before it listened"
+    while True:
+        held = _is_held(directory)
+        log, log_start = _open_log(directory)
+        try:
+            process, listens = _spawn(directory, log, extra_args)
+        finally:
+            os.close(log)
+        if listens and (info := read_info(directory)):
+            return info
+        if listens:
+            how = "said that it listens, but not where"
+            break
+        how = f"ended with status {process.wait()} before it listened"
+        if info := _winner(directory):
+            return info
+        if not held:
+            break
+        # What held the directory was about to end: now it has.
     said = _log_since(directory, log_start)
     raise BrokerStartFailed(f"the broker for {directory} {how}" + (f"; it logged:\n{said}" if said else ""))
 
 
+def _spawn(directory: Path, log: int, extra_args: Sequence[str]) -> tuple[subprocess.Popen[bytes], bool]:
+    """Start a broker, and wait until it says that it listens, or ends: then the second value is False."""
+    ready, ready_child = os.pipe()
+    with open(ready, "rb", buffering=0) as pipe:
+        try:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "broker", "serve", "--port=0", f"--exit-when-idle={IDLE_EXIT}"),
+                    *(f"--data-dir={directory}", f"--ready-fd={ready_child}", *extra_args),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                pass_fds=(ready_child,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(ready_child)
+        return process, bool(pipe.read(1))
+
+
 def _winner(directory: Path) -> BrokerInfo | None:
-    """The broker that was quicker, once it has said where it listens; None if there is none."""
+    """The broker that was quicker, once it has said where it listens; None if there is none, or it has ended.
+
+    Raises:
+        BrokerStartFailed: it has the directory, and does not say.
+    """
     patience = time.monotonic() + RACE_PATIENCE
-    while time.monotonic() < patience:
+    while True:
         if info := read_info(directory):
             return info
-        holder = _holder(directory)
-        if holder is None or not psutil.pid_exists(holder.pid):
+        if not _is_held(directory):
             return None
+        if time.monotonic() > patience:
+            raise BrokerStartFailed(_in_use(directory))
         # Another process writes the file that is awaited, and may die instead: there is no one event to wait for.
         time.sleep(0.05)
-    return None
 
 
 def _open_log(directory: Path) -> tuple[int, int]:
@@ -235,6 +250,11 @@ def _in_use(data_dir: Path) -> str:
         f"{data_dir} is in use by {who}{where}; use that one, end it with `jupyter broker stop`, "
         "or give another --data-dir"
     )
+
+
+def _is_held(data_dir: Path) -> bool:
+    holder = _holder(data_dir)
+    return holder is not None and psutil.pid_exists(holder.pid)
 
 
 def _holder(data_dir: Path) -> _Holder | None:

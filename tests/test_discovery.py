@@ -135,6 +135,7 @@ class TestInfo:
         assert discovery.read_info(tmp_path) is None
 
 
+SOURCE = str(Path(discovery.__file__).parents[1])
 FAKE_BROKER = """#!{python}
 import os, sys
 options = dict(argument.removeprefix("--").split("=", 1) for argument in sys.argv[4:] if "=" in argument)
@@ -142,7 +143,7 @@ options = dict(argument.removeprefix("--").split("=", 1) for argument in sys.arg
 """
 LISTENS = f"""
 import json, time
-sys.path.insert(0, {str(Path(discovery.__file__).parents[1])!r})
+sys.path.insert(0, {SOURCE!r})
 from broker import discovery
 from datetime import UTC, datetime
 discovery.write_info(discovery.BrokerInfo(url="http://127.0.0.1:1/", token="t", pid=os.getpid(),
@@ -222,4 +223,38 @@ class TestStartInBackground:
         other.start()
         assert discovery.start_in_background(tmp_path / "data") == info
         other.join()
+        lock.release()
+
+    def test_when_the_one_in_the_way_was_about_to_end_it_is_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        body = "DataDirectoryLock(options['data-dir']).acquire()"
+        header = f"sys.path.insert(0, {SOURCE!r})\nfrom broker.discovery import DataDirectoryLock\n"
+        self.fake(header + body + LISTENS, tmp_path, monkeypatch)
+        lock = DataDirectoryLock(tmp_path / "data")
+        lock.acquire()
+        asked = threading.Event()
+        read_info = discovery.read_info
+
+        def read(data_dir: Path) -> BrokerInfo | None:
+            asked.set()
+            return read_info(data_dir)
+
+        monkeypatch.setattr(discovery, "read_info", read)
+        other = threading.Thread(target=lambda: (asked.wait(30), lock.release()))
+        other.start()
+        info = discovery.start_in_background(tmp_path / "data")
+        other.join()
+        os.kill(info.pid, signal.SIGKILL)
+        os.waitpid(info.pid, 0)
+
+    def test_one_in_the_way_that_never_says_where_it_listens_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.fake("sys.exit('in use')", tmp_path, monkeypatch)
+        monkeypatch.setattr(discovery, "RACE_PATIENCE", 0.2)
+        lock = DataDirectoryLock(tmp_path / "data")
+        lock.acquire()
+        with pytest.raises(BrokerStartFailed, match=f"pid {os.getpid()}"):
+            discovery.start_in_background(tmp_path / "data")
         lock.release()

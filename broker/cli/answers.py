@@ -8,7 +8,7 @@ import os
 import sys
 import termios
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self, TextIO
 
 CHUNK = 65536
 
@@ -16,10 +16,17 @@ CHUNK = 65536
 class Answers:
     """Lines of stdin, one when it is asked for. Nothing is read before."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._buffer = b""
-        self.is_terminal = os.isatty(self._descriptor)
+        self.is_terminal = os.isatty(descriptor)
+
+    @classmethod
+    def from_stdin(cls) -> Self | None:
+        """Those of this process's stdin; None if it was started without one."""
+        # Python sets it to None when the descriptor was closed.
+        stdin: TextIO | None = sys.stdin
+        return None if stdin is None else cls(stdin.fileno())
 
     async def read(self, *, password: bool = False) -> str | None:
         """The next line without its end; None at the end of input. Cancelling it leaves what was not read.

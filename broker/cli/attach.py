@@ -29,4 +29,4 @@ class AttachApp(Command):
         (beginning,) = self.arguments_given(1, 1)
         async with self.connect() as client:
             execution_id = await resolve_execution(client, beginning)
-            return await Watch(client, execution_id, Answers()).follow()
+            return await Watch(client, execution_id, Answers.from_stdin()).follow()

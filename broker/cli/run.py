@@ -98,6 +98,8 @@ class RunApp(Command):
         if source is None:
             raise UsageError("what should run? Give a file, -c CODE, or - for what stdin has")
         if source == "-":
+            if sys.stdin is None:
+                raise UsageError("there is no stdin to read code from")
             return sys.stdin.buffer.read().decode(errors="replace"), self.label
         try:
             return Path(source).read_text(encoding="utf-8-sig"), self.label or Path(source).name
@@ -106,8 +108,9 @@ class RunApp(Command):
 
     def _answers(self) -> Answers | None:
         """Stdin, unless it is used up: the code was piped through it."""
-        answers = Answers()
-        return None if self.extra_args == ["-"] and not answers.is_terminal else answers
+        answers = Answers.from_stdin()
+        used_up = self.extra_args == ["-"] and answers is not None and not answers.is_terminal
+        return None if used_up else answers
 
     async def _directory(self, client: Client) -> str | UnsetType:
         """Where a new session's kernel is to run; nothing for a session that is there and runs somewhere already."""

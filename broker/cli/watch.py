@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from contextlib import aclosing
 
 from ..client import BrokerError, Client, Event, NotWaiting, StdinClosed
@@ -49,12 +50,22 @@ class Watch:
                 return reading.result()
             if leaving.done():
                 leaving.result()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError):
+                print(
+                    f"nobody reads the output any more; it runs on. Come back with: {self._way_back}", file=sys.stderr
+                )
+            raise
         finally:
             await _cancel(reading, leaving, ticker, self._prompting)
             self._elapsed.erase()
             loop.remove_signal_handler(signal.SIGINT)
-        self._renderer.note(f"detached; it runs on. Come back with: jupyter broker attach {self._id}")
+        self._renderer.note(f"detached; it runs on. Come back with: {self._way_back}")
         return DETACHED
+
+    @property
+    def _way_back(self) -> str:
+        return f"jupyter broker attach {self._id}"
 
     async def _show_all(self) -> int:
         async with aclosing(self._client.stream(self._id)) as events:

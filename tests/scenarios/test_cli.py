@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ..running import PATIENCE, BrokerProcess
@@ -43,7 +44,8 @@ class Terminal:
             env=environment | {"TERM": "xterm", "NO_COLOR": "1"},
             cwd=directory,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            # Nothing in it takes a lock that another thread may hold.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         os.close(slave)
         self.screen = ""
@@ -212,19 +214,13 @@ class TestHelp:
 
     @pytest.mark.parametrize(
         "arguments",
-        [
-            ("run",),
-            ("run", "-c", "1", "file.py"),
-            ("run", "no such file"),
-            ("logs",),
-            ("logs", "a", "b"),
-            ("stdin", "a"),
-        ],
+        ["run", "run -c 1 file.py", "run no-such-file", "logs", "logs a b", "stdin a", "kill", "kill --all a"],
     )
     def test_arguments_that_make_no_sense_are_answered_with_the_usage(
-        self, cli_alone: CommandLine, arguments: tuple[str, ...]
+        self, cli_alone: CommandLine, arguments: str
     ) -> None:
-        assert f"usage: jupyter broker {arguments[0]}" in cli_alone(*arguments, status=2).stderr
+        command, *rest = arguments.split()
+        assert f"usage: jupyter broker {command}" in cli_alone(command, *rest, status=2).stderr
 
     def test_settings_may_be_in_a_configuration_file(self, cli_alone: CommandLine) -> None:
         config = Path(cli_alone.environment["JUPYTER_CONFIG_DIR"])
@@ -237,13 +233,10 @@ class TestHelp:
 class TestWithoutABroker:
     @pytest.mark.parametrize(
         "arguments",
-        [("attach", "x"), ("logs", "x"), ("ps",), ("sessions",), ("report",), ("stdin", "x", "y"), ("interrupt", "x")]
-        + [("kill", "--all"), ("stop",)],
+        ["attach x", "logs x", "ps", "sessions", "report", "stdin x y", "interrupt x", "kill --all", "stop"],
     )
-    def test_each_command_says_in_one_line_that_none_runs(
-        self, cli_alone: CommandLine, arguments: tuple[str, ...]
-    ) -> None:
-        said = cli_alone(*arguments, status=2).stderr
+    def test_each_command_says_in_one_line_that_none_runs(self, cli_alone: CommandLine, arguments: str) -> None:
+        said = cli_alone(*arguments.split(), status=2).stderr
         assert f"no broker is running for {cli_alone.root}" in said
         assert said.count("\n") == 1
 
@@ -261,8 +254,6 @@ class TestWithoutABroker:
 
     def test_one_that_cannot_start_says_why(self, cli_alone: CommandLine) -> None:
         (cli_alone.root / "data" / "broker" / "journal.sqlite").mkdir(parents=True)
-        for name in ("journal.db", "journal", "events.sqlite"):
-            (cli_alone.root / "data" / "broker" / name).mkdir()
         assert "before it listened" in cli_alone("run", "-c", "1", status=1).stderr
 
 
@@ -288,7 +279,8 @@ class TestRun:
         assert "\x1b" not in done.stderr
 
     def test_a_kernel_that_dies_is_status_1_and_said(self, cli: CommandLine, session: str) -> None:
-        done = cli("run", "-c", "import os; print('last', flush=True); os._exit(3)", f"--session={session}", status=1)
+        code = "import os, time; print('last', flush=True); time.sleep(0.5); os._exit(3)"
+        done = cli("run", "-c", code, f"--session={session}", status=1)
         assert done.stdout == "last\n"
         assert re.search(r"\[lost: .*3.*\]", done.stderr)
         again = cli("run", "-c", "print('again')", f"--session={session}")
@@ -355,7 +347,9 @@ class TestRun:
         process.stdout = None
         gate.touch()
         assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+        said = process.stderr.read()
+        assert "it runs on" in said
+        assert "Traceback" not in said
         assert process.wait(PATIENCE) != 0
         assert cli("run", "-c", "print(z)", f"--session={session}").stdout == "1\n"
 
@@ -391,7 +385,7 @@ class TestComingBack:
         (row,) = (line for line in cli("ps").stdout.splitlines() if id in line)
         assert re.search(rf"{session} +running .* 1 .*by hand", row)
         (line,) = (line for line in cli("report").stdout.splitlines() if id in line)
-        assert "running (by hand)" in line
+        assert "running · (by hand) · for" in line
         reported = json.loads(cli("report", "--json").stdout)
         (entry,) = (e for e in reported["executions"] if e["execution_id"] == id)
         assert (entry["lines"], entry["detached"]) == (1, True)
@@ -432,24 +426,24 @@ class TestComingBack:
         assert "ZeroDivisionError" in cli("attach", id, status=1).stderr
 
     def test_a_prompt_is_answered_by_stdin_and_shown_to_who_comes_later(self, cli: CommandLine, session: str) -> None:
-        code = "print(input('a? '))\nprint(input('b? '))"
+        code = "a = input('a? ')\nprint(a, input('b? '))"
         id = cli("run", "--detach", "-c", code, f"--session={session}").stdout.strip()
         cli("stdin", id, "first")
         cli.until(lambda: cli.listed(id)["state"] == "awaiting_input")
         assert "asks 'b? '" in cli("report").stdout
         cli("stdin", id, "--eof")
         done = cli("attach", id, status=1)
-        assert done.stdout.startswith("a? first\nfirst\nb? ")
+        assert done.stdout.startswith("a? first\nb? ")
         assert "EOFError" in done.stderr
         assert "is over" in cli("stdin", id, "late", status=1).stderr
 
     def test_attach_answers_the_open_prompt_and_none_of_the_past(self, cli: CommandLine, session: str) -> None:
-        code = "print(input('a? '))\nprint(input('b? '))"
+        code = "print(input('a? '), input('b? '))"
         id = cli("run", "--detach", "-c", code, f"--session={session}").stdout.strip()
         cli("stdin", id, "first")
         cli.until(lambda: cli.listed(id)["state"] == "awaiting_input")
         process = cli.begin("attach", id)
-        assert process.communicate("second\n", timeout=PATIENCE)[0] == "a? first\nfirst\nb? second\n"
+        assert process.communicate("second\n", timeout=PATIENCE)[0] == "a? first\nb? first second\n"
 
 
 class TestEnding:
@@ -460,7 +454,7 @@ class TestEnding:
         assert cli("run", "-c", "print(x)", f"--session={session}").stdout == "5\n"
 
     def test_kill_ends_what_an_interrupt_does_not(self, cli: CommandLine, session: str) -> None:
-        code = "while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
+        code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
         id = cli("run", "--detach", "-c", code, f"--session={session}").stdout.strip()
         cli.until(lambda: cli.listed(id)["execution_count"] is not None)
         assert cli("kill", id).stdout == f"{id} killed; the kernel's state is lost\n"
@@ -484,7 +478,8 @@ class TestEnding:
         cli_alone("run", "-c", "x = 1")
         pid = cli_alone.broker_pid()
         assert "1 kernel runs on" in cli_alone("stop").stdout
-        assert not Path(f"/proc/{pid}").exists()
+        # One that nobody waits for remains as a zombie.
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
         assert cli_alone("run", "-c", "print(x)").stdout == "1\n"
         assert "no kernel is left" in cli_alone("stop", "--kernels").stdout
         assert cli_alone("stop", status=2).stderr.startswith("jupyter broker stop: no broker is running")
