@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 TAIL_BYTES = 8 * 2**20
 PAGE_BYTES = 2**20
+ENVELOPE = 200
+"""About as many bytes as an event's fields take that every event has."""
 RETRY_AFTER = 1.0
 """Seconds between two attempts to write to a disk that refuses."""
 
@@ -93,11 +95,26 @@ class Stored(msgspec.Struct, frozen=True):
         return head + (b"}" if self.body == b"{}" else b"," + self.body[1:])
 
 
-class Line(NamedTuple):
-    """An event of a page, encoded."""
+class Line:
+    """An event of a page. It is encoded once, when the first asks for it, however many read it."""
 
-    stored: Stored
-    wire: bytes
+    __slots__ = ("_wire", "stored")
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+        self._wire: bytes | None = None
+
+    @property
+    def wire(self) -> bytes:
+        """See :meth:`Stored.encode`."""
+        if self._wire is None:
+            self._wire = self.stored.encode()
+        return self._wire
+
+    @property
+    def size(self) -> int:
+        """About as many bytes as it takes, encoded."""
+        return len(self.stored.body) + ENVELOPE
 
 
 class Page(NamedTuple):
@@ -109,13 +126,15 @@ class Page(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Whose events: one execution's, one session's, or all of an owner's."""
+    """Whose events: one execution's, one session's, or all. ``turns``: only those that may end a wait."""
 
     execution_id: str | None = None
     session_id: str | None = None
+    turns: bool = False
 
 
 EVERYTHING = Scope()
+TURNS = frozenset({EventType.EXECUTION_FINISHED, EventType.INPUT_REQUEST, EventType.HANDOVER})
 
 
 class Committed(NamedTuple):
@@ -307,7 +326,9 @@ class Journal:
             for event in batch.events:
                 touched.add(Scope(session_id=event.session_id))
                 if event.execution_id:
-                    touched.add(Scope(execution_id=event.execution_id))
+                    touched.add(Scope(event.execution_id))
+                    if event.type in TURNS:
+                        touched.add(Scope(event.execution_id, turns=True))
                 self._keep(event)
             if batch.events:
                 touched.add(EVERYTHING)
@@ -324,12 +345,12 @@ class Journal:
             # What was cleared must not be read from memory either; the disk has what is left.
             self._tail.clear()
             self._tail_bytes = 0
-        line = Line(event, event.encode())
+        line = Line(event)
         self._tail.append(line)
-        self._tail_bytes += len(line.wire)
+        self._tail_bytes += line.size
         if self._tail_bytes > TAIL_BYTES:
             half = len(self._tail) // 2
-            self._tail_bytes -= sum(len(line.wire) for line in self._tail[:half])
+            self._tail_bytes -= sum(line.size for line in self._tail[:half])
             del self._tail[:half]
 
     # Reading events
@@ -358,14 +379,14 @@ class Journal:
                 break
             if not _matches(line.stored, scope, types):
                 continue
-            if len(lines) >= limit or (lines and size + len(line.wire) > PAGE_BYTES):
+            if len(lines) >= limit or (lines and size + line.size > PAGE_BYTES):
                 return Page(lines, lines[-1].stored.seq, False)
             lines.append(line)
-            size += len(line.wire)
+            size += line.size
         return Page(lines, until, True)
 
     async def changed(self, scope: Scope, after: int) -> None:
-        """Wait until something of ``scope`` is committed; at once if anything was committed after ``after``."""
+        """Wait until something of ``scope`` is committed; at once if anything at all was, after ``after``."""
         if self.seq > after:
             return
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -491,11 +512,11 @@ def read_page(
     lines: list[Line] = []
     size = 0
     for stored in select(connection, scope, after=after, until=until, types=types, limit=limit + 1):
-        line = Line(stored, stored.encode())
-        if len(lines) >= limit or (lines and size + len(line.wire) > PAGE_BYTES):
+        line = Line(stored)
+        if len(lines) >= limit or (lines and size + line.size > PAGE_BYTES):
             return Page(lines, lines[-1].stored.seq, False)
         lines.append(line)
-        size += len(line.wire)
+        size += line.size
     return Page(lines, until, True)
 
 

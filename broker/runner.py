@@ -8,8 +8,10 @@ flood of output is journalled in few large transactions.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,15 +20,34 @@ from .core.errors import BrokerError
 from .core.events import Event
 from .core.records import ExecutionRecord
 from .core.session import Session
-from .journal import Committed, Journal
+from .journal import TURNS, Committed, Journal
 from .kernel.driver import KernelDriver, Report
 
 log = logging.getLogger(__name__)
 
 ROUND = 2000
 """Inputs handled in one round at most, so that callers are answered during a flood too."""
+LINGER = 0.005
+"""Seconds that output may wait for more of it, where nobody's call waits: what comes together shares a transaction."""
 
-_Waiting = tuple[m.Input, "asyncio.Future[Any] | None"]
+
+class _Round:
+    """What the inputs since the last append have led to."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.effects: list[m.Effect] = []
+        self.answers: list[tuple[asyncio.Future[Any], Any]] = []
+        self.urgent = False
+
+    def add(self, step: m.Step, answer: asyncio.Future[Any] | None) -> None:
+        self.events += step.events
+        self.effects += step.effects
+        if answer:
+            self.answers.append((answer, step.result))
+        self.urgent = (
+            self.urgent or bool(step.effects) or answer is not None or any(e.type in TURNS for e in step.events)
+        )
 
 
 class Runner:
@@ -37,7 +58,7 @@ class Runner:
         self._journal = journal
         self._driver = make_driver(self.feed)
         self._loop = asyncio.get_running_loop()
-        self._inbox: list[_Waiting] = []
+        self._inbox: deque[tuple[m.Input, asyncio.Future[Any] | None]] = deque()
         self._called = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._starting: set[asyncio.Task[None]] = set()
@@ -77,45 +98,45 @@ class Runner:
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while not (self.session.closed and not self._inbox):
+        while not self.session.closed or self._inbox:
             await self._called.wait()
-            batch, self._inbox = self._inbox[:ROUND], self._inbox[ROUND:]
-            if not self._inbox:
-                self._called.clear()
-            try:
-                await self._round(batch)
-            except Exception:
-                # A defect. The others in this session must still be served, and the callers told.
-                log.exception("a round of session %s failed", self.session.record.session_id)
-                for _, answer in batch:
-                    if answer and not answer.done():
-                        answer.set_exception(RuntimeError("the broker failed here; its log says how"))
+            round = _Round()
+            self._handle_inbox(round)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    while round.events and not round.urgent:
+                        await self._called.wait()
+                        self._handle_inbox(round)
+            await self._finish(round)
+            self._set_timer()
         await self._driver.leave()
 
-    async def _round(self, batch: list[_Waiting]) -> None:
-        events: list[Event] = []
-        effects: list[m.Effect] = []
-        answers: list[tuple[asyncio.Future[Any], Any]] = []
+    def _handle_inbox(self, round: _Round) -> None:
         now = m.Now(time.time(), self._loop.time())
-        for input, answer in batch:
+        for _ in range(min(ROUND, len(self._inbox))):
+            input, answer = self._inbox.popleft()
             try:
                 self._recall(input)
-                step = self.session.handle(input, now)
+                round.add(self.session.handle(input, now), answer)
             except BrokerError as error:
                 if answer and not answer.done():
                     answer.set_exception(error)
-                continue
-            events += step.events
-            effects += step.effects
-            if answer:
-                answers.append((answer, step.result))
-        committed = await self._append(events) if events else Committed(self._journal.seq, 0)
-        for answer, result in answers:
+            except Exception as error:
+                # A defect. The others in this session must still be served, and the caller told.
+                log.exception("session %s could not handle %s", self.session.record.session_id, type(input).__name__)
+                if answer and not answer.done():
+                    answer.set_exception(error)
+        if not self._inbox:
+            self._called.clear()
+
+    async def _finish(self, round: _Round) -> None:
+        """Append, and only then answer and act."""
+        committed = await self._append(round.events) if round.events else Committed(self._journal.seq, 0)
+        for answer, result in round.answers:
             if not answer.done():
                 answer.set_result(committed if result is None else result)
-        for effect in effects:
+        for effect in round.effects:
             await self._perform(effect)
-        self._set_timer()
 
     def _recall(self, input: m.Input) -> None:
         """Let the session know an execution again that it has long forgotten."""

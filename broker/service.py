@@ -315,9 +315,14 @@ class Broker:
         execution_id: str,
         enough: Callable[[ExecutionRecord], bool],
         wait: float | None,
+        *,
+        turns: bool = True,
     ) -> ExecutionRecord:
-        """Wait until ``enough`` holds of an execution's record, or ``wait`` seconds are over, or it is over."""
-        scope = Scope(execution_id=execution_id)
+        """Wait until ``enough`` holds of an execution's record, or ``wait`` seconds are over, or it is over.
+
+        With ``turns`` it is only looked at when its state may have changed, not for each line that it prints.
+        """
+        scope = Scope(execution_id, turns=turns)
         deadline = None if wait is None else asyncio.get_running_loop().time() + wait
         try:
             async with asyncio.timeout_at(deadline):

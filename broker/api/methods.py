@@ -109,7 +109,10 @@ class Methods:
             def enough(record: ExecutionRecord) -> bool:
                 return _asks(record) or self._broker.journal.has_output(record.execution_id, after)
 
-        record = await self._broker.until(caller.owner, params.execution_id, enough, self._wait(params.wait))
+        turns = params.until == "done"
+        record = await self._broker.until(
+            caller.owner, params.execution_id, enough, self._wait(params.wait), turns=turns
+        )
         return await self._replies.execution(record, max_output=params.max_output, after=after)
 
     @method

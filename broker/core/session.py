@@ -72,7 +72,8 @@ class Session:
         Raises:
             BrokerError: the caller asked for what cannot be done. Nothing was changed.
         """
-        self._now = now
+        # Times are told to the microsecond. Kept finer, an event would be later than the time that it shows.
+        self._now = now._replace(wall=round(now.wall, 6))
         self._step = Step([], [], None)
         result = _HANDLERS[type(input)](self, input)
         self._dispatch()

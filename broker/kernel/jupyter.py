@@ -29,7 +29,7 @@ from ..core.lanes import MAIN
 from ..core.records import SessionRecord
 from .driver import KernelDriver, Report
 from .provisioner import BrokerProvisioner
-from .wire import Channel, InvalidMessage, Message, unpack
+from .wire import DELIMITER, Channel, InvalidMessage, Message, sign, unpack
 
 log = logging.getLogger(__name__)
 
@@ -274,8 +274,8 @@ class JupyterDriver(KernelDriver):
         header = msg_header(msg_id or uuid.uuid4().hex, msg_type, session.username, session.session)
         if lane != MAIN:
             header["subshell_id"] = lane
-        frames: list[bytes] = session.serialize(session.msg(msg_type, content, header=header))
-        return frames
+        parts = [msgspec.json.encode(part) for part in (header, {}, {}, content)]
+        return [DELIMITER, sign(session.key, *parts), *parts]
 
     # From the kernel
 

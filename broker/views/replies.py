@@ -18,7 +18,7 @@ from ..journal import Journal, Scope, Stored, characters_printed, iso, select
 from ..service import Broker
 from .cells import Cell, join
 from .ipynb import notebook
-from .rendering import Output, Rendered, last_clear, render
+from .rendering import Output, Outputs, Rendered, decode_stream, last_clear, render
 
 T = TypeVar("T")
 READ_IN_PLACE = 256 * 1024
@@ -71,6 +71,22 @@ class OutputSource:
         return map(_as_output, stored)
 
 
+class HeldOutputs:
+    """The same for few of them: read once."""
+
+    def __init__(self, outputs: list[Output]) -> None:
+        self._outputs = outputs
+
+    def forward(self) -> Iterator[Output]:
+        return iter(self._outputs)
+
+    def backward(self) -> Iterator[Output]:
+        return reversed(self._outputs)
+
+    def characters(self) -> int:
+        return sum(len(decode_stream(o.content).text) for o in self._outputs if o.msg_type == "stream")
+
+
 def _as_output(stored: Stored) -> Output:
     """The event as output. A prompt, and what was typed at it, stand in a terminal where output does."""
     if stored.type != EventType.OUTPUT:
@@ -103,7 +119,9 @@ class Replies:
         until = self._journal.last_seq(record.execution_id)
 
         def read(connection: sqlite3.Connection) -> tuple[Rendered, list[dict[str, object]]]:
-            source = OutputSource(connection, record, after, until)
+            source: Outputs = OutputSource(connection, record, after, until)
+            if record.bytes <= READ_IN_PLACE:
+                source = HeldOutputs(list(source.forward()))
             return render(source, max_output), join(source, max_output)
 
         rendered, outputs = await self._read(record, read)
