@@ -11,13 +11,14 @@ import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
+from inspect import cleandoc
 from pathlib import Path
 
 import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
-from jupyter_core.application import JupyterApp, base_aliases, base_flags
+from jupyter_core.application import base_aliases, base_flags
 from jupyter_core.paths import jupyter_runtime_dir
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -32,6 +33,7 @@ from .api.http import HealthHandler, MetricsHandler, NotebookHandler, NotFound, 
 from .api.methods import Methods
 from .api.rpc import MAX_TRANSPORT, Rpc
 from .api.websocket import Connections, Socket
+from .cli.base import BaseApp
 from .discovery import (
     BrokerInfo,
     DataDirectoryInUse,
@@ -84,29 +86,27 @@ def kernel_directory(data_dir: Path) -> Path:
     return directory
 
 
-class ServeApp(JupyterApp):
+class ServeApp(BaseApp):
     """Run a broker in the foreground."""
 
-    name = "jupyter-broker"
-    version = __version__
+    name = "jupyter-broker-serve"
     description = """Run a broker: it runs code on Jupyter kernels for those who hold its token.
 
     It listens on 127.0.0.1:8890. The other commands, and the Python client, find it by themselves: its address and
     token are in a file in the Jupyter runtime directory that only you can read. Kernels go on when the broker stops,
     and the next one takes them back.
     """
-    examples = """
+    examples = cleandoc("""
     jupyter broker serve                                  # on 127.0.0.1:8890
     jupyter broker serve --port=0                         # on a port that is free
     JUPYTER_BROKER_TOKEN=... jupyter broker serve         # with a token of your own
     jupyter broker serve --handover-after=10              # callers get control back after ten seconds
-    """
+    """)
 
     ip = Unicode("127.0.0.1", help="The address to listen on. Anyone who reaches it and has the token runs code.").tag(
         config=True
     )
     port = Integer(8890, help="The port to listen on; 0 picks one that is free.").tag(config=True)
-    data_dir_ = Unicode(help="Where the journal is. One broker has it at a time.").tag(config=True)
     handover_after = Float(30.0, min=0, help="Seconds after which a caller gets control back, unless it says.").tag(
         config=True
     )
@@ -129,7 +129,7 @@ class ServeApp(JupyterApp):
         **base_aliases,
         "ip": "ServeApp.ip",
         "port": "ServeApp.port",
-        "data-dir": "ServeApp.data_dir_",
+        "data-dir": "BaseApp.broker_data_dir",
         "handover-after": "ServeApp.handover_after",
         "report-every": "ServeApp.report_every",
         "exit-when-idle": "ServeApp.exit_when_idle",
@@ -141,14 +141,6 @@ class ServeApp(JupyterApp):
         **base_flags,
         "quiet": ({"ServeApp": {"quiet": True}}, "Print no reports."),
     }
-
-    @default("data_dir_")
-    def _default_data_dir(self) -> str:
-        return str(resolve_data_dir())
-
-    @default("config_file_name")
-    def _default_config_file_name(self) -> str:
-        return "jupyter_broker_config"
 
     @default("log_level")
     def _default_log_level(self) -> int:
@@ -165,7 +157,7 @@ class ServeApp(JupyterApp):
             self.exit(1)
 
     async def _serve(self) -> None:
-        data_dir = resolve_data_dir(self.data_dir_)
+        data_dir = resolve_data_dir(self.data_dir_given)
         lock = DataDirectoryLock(data_dir)
         lock.acquire()
         try:
@@ -225,6 +217,8 @@ class ServeApp(JupyterApp):
             await stop.wait()
         finally:
             self.log.info("stopping; %d kernels run on", len(broker.runners))
+            # First, so that nobody comes any more; the lock is given up last, when the next broker may begin.
+            remove_info(data_dir)
             server.stop()
             for task in background:
                 task.cancel()
@@ -233,7 +227,6 @@ class ServeApp(JupyterApp):
                 await asyncio.wait_for(server.close_all_connections(), 2)
             await journal.close()
             manager.context.destroy(linger=0)
-            remove_info(data_dir)
             lock.release()
 
     def _say_ready(self) -> None:

@@ -38,6 +38,8 @@ from .runner import Runner
 
 log = logging.getLogger(__name__)
 
+TITLE_LENGTH = 60
+
 
 class Broker:
     """All sessions of one journal.
@@ -232,6 +234,7 @@ class Broker:
             execution_id=new_id(),
             session_id=runner.session.record.session_id,
             owner=owner,
+            title=title_of(label or code),
             label=label,
             request_id=request_id,
             request_digest=digest,
@@ -365,3 +368,9 @@ class Broker:
         """Let go of every kernel. They run on."""
         await asyncio.gather(*(runner.leave() for runner in self._runners.values()))
         self._runners.clear()
+
+
+def title_of(text: str) -> str:
+    """The first line that is not empty, and no more of it than a list has room for."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"

@@ -131,10 +131,14 @@ class Place(Result):
 
 
 class Summary(Result):
-    """An execution without its output. Times are ISO 8601, durations seconds."""
+    """An execution without its output. Times are ISO 8601, durations seconds.
+
+    ``title`` is its label, or the first line of its code.
+    """
 
     execution_id: str
     session_id: str
+    title: str
     label: str | None
     state: Run
     detached: bool
@@ -256,6 +260,7 @@ class Unsubscribed(Result):
 class ReportedExecution(Result):
     execution_id: str
     session_id: str
+    title: str
     label: str | None
     started_at: str | None
     duration: float | None

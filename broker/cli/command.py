@@ -9,12 +9,11 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from jupyter_core.application import JupyterApp, base_aliases, base_flags
-from traitlets import Unicode
+from jupyter_core.application import base_aliases, base_flags
 
-from .. import __version__
 from ..client import BrokerError, Client, ConnectionFailed, NoBroker, Unauthorized
-from ..discovery import DATA_DIR_VARIABLE, DiscoveryError
+from ..discovery import DiscoveryError
+from .base import BaseApp
 
 DONE = 0
 FAILED = 1
@@ -24,7 +23,7 @@ DETACHED = 3
 """The exit status of a command that left a running execution behind."""
 
 _ALIASES: dict[Any, Any] = {
-    "data-dir": "Command.broker_data_dir",
+    "data-dir": "BaseApp.broker_data_dir",
     "config": base_aliases["config"],
     "log-level": base_aliases["log-level"],
 }
@@ -39,26 +38,11 @@ class NotFound(Exception):
     """What the arguments name is not there, or is several things. The message says what is."""
 
 
-class Text(Unicode[str, "str | bytes"]):
-    """A string, taken from the command line as it stands: code must keep its quotes and its tildes."""
-
-    def from_string(self, s: str) -> str:
-        """``s``."""
-        return s
-
-
-class Command(JupyterApp):
+class Command(BaseApp):
     """A command that talks to a broker."""
 
-    version = __version__
-    config_file_name = "jupyter_broker_config"
     arguments: str = ""
     """The positional arguments, as the help shows them."""
-
-    broker_data_dir = Text(
-        help=f"The data directory of the broker that is meant; also {DATA_DIR_VARIABLE} in the environment. "
-        "The default is `broker` in the Jupyter data directory.",
-    ).tag(config=True)
 
     aliases = _ALIASES
     flags = _FLAGS
@@ -67,11 +51,6 @@ class Command(JupyterApp):
     def title(self) -> str:
         """The command as it is typed."""
         return str(self.name).replace("jupyter-broker-", "jupyter broker ")
-
-    @property
-    def data_dir_given(self) -> str | None:
-        """The data directory, None for the default one."""
-        return self.broker_data_dir or None
 
     def connect(self) -> Client:
         """A client for the broker that is meant, to be entered with ``async with``."""

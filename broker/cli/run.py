@@ -15,7 +15,8 @@ from traitlets import Bool, Float
 from .. import discovery
 from ..client import Client, UnknownSession
 from .answers import Answers
-from .command import DONE, Command, Text, UsageError
+from .base import Text
+from .command import DONE, Command, UsageError
 from .watch import Watch
 
 DEFAULT_SESSION = "default"

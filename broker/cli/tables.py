@@ -23,7 +23,6 @@ from .quantities import duration, size
 GOING_ON = ("running", "awaiting_input", "queued")
 WIDE = 240
 """Columns of a table that no terminal shows: nothing of it is to be cut."""
-LABEL_LENGTH = 60
 REPORTED = (
     *("execution_id", "session_id", "label", "started_at", "duration", "lines", "bytes"),
     *("detached", "state", "idle_for", "input_request"),
@@ -77,7 +76,6 @@ class PsApp(_Listing):
                 self.print_json(executions)
                 return DONE
             names = {session.session_id: session.name for session in await client.list_sessions()}
-            labels = await asyncio.gather(*(_label(client, execution) for execution in executions))
         columns = ("ID", "SESSION", "STATE", "DURATION", "LINES", "IDLE", "LABEL")
         rows = [
             (
@@ -87,9 +85,9 @@ class PsApp(_Listing):
                 duration(execution.duration),
                 f"{execution.lines:,}",
                 duration(execution.idle_for),
-                label,
+                execution.title,
             )
-            for execution, label in zip(executions, labels, strict=True)
+            for execution in executions
         ]
         self.print_table(columns, rows)
         return DONE
@@ -177,13 +175,3 @@ def _report_line(execution: ExecutionSummary) -> str:
     if execution.queue is not None:
         parts.append(f"number {execution.queue.position} in its queue")
     return " · ".join(parts)
-
-
-async def _label(client: Client, execution: ExecutionSummary) -> str:
-    """What it was called, else the first line of its code."""
-    text = execution.label
-    if not text:
-        first = await client.get_async_log(execution.execution_id, limit=1)
-        text = str(first.events[0].data.get("code", "")) if first.events else ""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= LABEL_LENGTH else line[: LABEL_LENGTH - 1] + "…"

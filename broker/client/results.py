@@ -49,6 +49,8 @@ class ExecutionSummary(msgspec.Struct, kw_only=True):
     execution_id: str
     state: str
     session_id: str = ""
+    title: str = ""
+    """Its label, or the first line of its code."""
     label: str | None = None
     detached: bool = False
     interactive: bool = False

@@ -21,6 +21,8 @@ class ExecutionRecord(msgspec.Struct, kw_only=True):
     execution_id: str
     session_id: str
     owner: str
+    title: str = ""
+    """Its label, or the first line of its code."""
     label: str | None = None
     request_id: str | None = None
     request_digest: str | None = None

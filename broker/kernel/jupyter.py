@@ -29,7 +29,7 @@ from ..core.lanes import MAIN
 from ..core.records import SessionRecord
 from .driver import KernelDriver, Report
 from .provisioner import BrokerProvisioner
-from .wire import DELIMITER, Channel, InvalidMessage, Message, sign, unpack
+from .wire import DELIMITER, Channel, InvalidMessage, Message, unpack
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ EOF = "\x04"
 """What makes ``input()`` raise EOFError (ipykernel)."""
 NUDGE = 1.0
 """Seconds after which a kernel that has not answered yet is asked again."""
+OVERTAKING = 0.02
+"""Seconds by which a prompt may be ahead of the output that was printed before it."""
 POLITE = 3.0
 """Seconds that a kernel has to shut down when it was asked to."""
 LAST_WORDS = 1.0
@@ -275,7 +277,7 @@ class JupyterDriver(KernelDriver):
         if lane != MAIN:
             header["subshell_id"] = lane
         parts = [msgspec.json.encode(part) for part in (header, {}, {}, content)]
-        return [DELIMITER, sign(session.key, *parts), *parts]
+        return [DELIMITER, session.sign(parts), *parts]
 
     # From the kernel
 
@@ -323,6 +325,12 @@ class JupyterDriver(KernelDriver):
 
     def _on_stdin(self, frames: list[bytes]) -> None:
         if (message := self._read(frames)) is not None and message.header.msg_type == "input_request":
+            # What was printed before the prompt has left the kernel before it, but over another socket.
+            asyncio.get_running_loop().call_later(OVERTAKING, self._prompted, message)
+
+    def _prompted(self, message: Message) -> None:
+        if self._link:
+            self._link.iopub.drain()
             asked = _prompt.decode(message.content)
             self.report(m.Prompted(message.parent_id, asked.prompt, asked.password))
 

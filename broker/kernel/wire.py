@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hmac
 import json
 from collections.abc import Callable
 from typing import Any
@@ -46,11 +45,6 @@ _header = msgspec.json.Decoder(Header)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def sign(key: bytes, *parts: bytes) -> bytes:
-    """The signature of a message's parts (HMAC-SHA256, the scheme of every kernel that jupyter_client starts)."""
-    return hmac.digest(key, b"".join(parts), "sha256").hex().encode()
-
-
 def unpack(frames: list[bytes], session: JupyterSession) -> Message:
     """Read a message.
 
@@ -60,7 +54,7 @@ def unpack(frames: list[bytes], session: JupyterSession) -> Message:
     try:
         start = frames.index(DELIMITER) + 1
         signature, header, parent, metadata, content = frames[start : start + 5]
-        if session.key and sign(session.key, header, parent, metadata, content) != signature:
+        if session.auth is not None and session.sign([header, parent, metadata, content]) != signature:
             raise InvalidMessage("the signature is wrong")
         extra: dict[str, Any] = {}
         if buffers := frames[start + 5 :]:

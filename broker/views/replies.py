@@ -174,6 +174,7 @@ class Replies:
         return types.Summary(
             execution_id=record.execution_id,
             session_id=record.session_id,
+            title=record.title,
             label=record.label,
             state=record.run,
             detached=record.detached,

@@ -58,11 +58,10 @@ def print_report(encoded: bytes, file: TextIO) -> None:
     report = _report.decode(encoded)
     for execution in report.executions:
         state = execution.state.replace("_", " ") + (", detached" if execution.detached else "")
-        label = f"  {execution.label}" if execution.label else ""
         idle = "" if execution.idle_for is None else f", silent for {execution.idle_for:.0f} s"
         print(
             f"[{report.time[11:19]}] {execution.execution_id}  {state}  {execution.duration or 0:.0f} s  "
-            f"{execution.lines:,} lines{idle}{label}",
+            f"{execution.lines:,} lines{idle}  {execution.title}",
             file=file,
             flush=True,
         )

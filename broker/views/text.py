@@ -3,8 +3,6 @@
 Of a long output only the two ends are shown, and only they are read: from its start until there is more than fits, then
 from its end back. What has no end that could be told without all before it (a progress bar that wrote one line a
 million times) is read whole, and never held whole.
-
-:class:`View` is what any view of outputs does alike; :mod:`.outputs` has another.
 """
 
 from __future__ import annotations
@@ -117,23 +115,22 @@ _KINDS: dict[str, Kind] = {
 decode_bundle = msgspec.json.Decoder(Bundle).decode
 decode_stream = msgspec.json.Decoder(StreamContent).decode
 decode_error = msgspec.json.Decoder(ErrorContent).decode
-_decode_clear = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_text = msgspec.json.Decoder(str | list[str]).decode
 
 
 def kind_of(output: Output) -> Kind | None:
     """None if it adds nothing to what is shown. Looks into the content of clear_output alone."""
     kind = _KINDS.get(output.msg_type)
-    return "clear_next" if kind == "clear" and _decode_clear(output.content).get("wait") else kind
+    value = msgspec.json.decode(output.content) if kind == "clear" else None
+    return "clear_next" if isinstance(value, dict) and value.get("wait") else kind
 
 
 def mime_text(value: msgspec.Raw) -> str:
     """A value of a bundle as text. One that is no text is its JSON."""
     try:
-        text = _decode_text(value)
+        return "".join(_decode_text(value))
     except msgspec.DecodeError:
         return bytes(value).decode()
-    return text if isinstance(text, str) else "".join(text)
 
 
 def bundle_text(data: dict[str, msgspec.Raw]) -> str:
@@ -234,8 +231,8 @@ def fill(make: Callable[[], V], source: Outputs | Iterable[Output]) -> V:
         if ends is None or not view.ends.full:
             continue
         tail = _read_back(view, ends.backward(), output.seq)
-        if tail is None:
-            ends = None  # nothing for it but to read on
+        if tail is None:  # nothing for it but to read on
+            ends = None
             continue
         facts, before = tail
         if before == "cleared":
@@ -325,12 +322,11 @@ class TextView(View[Piece]):
         self._screen = Screen()
 
     def enough(self, facts: Sequence[Fact]) -> bool:
-        trial = TextView(sys.maxsize, partial=self.partial)
+        trial, start = TextView(sys.maxsize, partial=self.partial), 0
         for fact in facts:
             trial.apply(fact)
         trial.close()
         text = "".join(piece.text for piece in trial.ends.first)
-        start = 0
         for _ in range(trial._doubtful_rows or 0):
             start = text.find("\n", start) + 1
             if not start:
@@ -354,12 +350,11 @@ def render(
     total = ends.left_out + sum(len(piece.text) for piece in pieces)
     if total <= max_output and ends.gap is None:
         return Rendered("".join(piece.text for piece in pieces), None)
-    newest = max(piece.last for piece in (*pieces, Piece("", 0, ends.gap[1] if ends.gap else 0)))
+    newest = max(*(piece.last for piece in pieces), *(ends.gap or ()), 0)
     room = max(0, max_output - len(marker(Truncated(total, newest, newest))) - 1)
     head = head_of((piece.text for piece in (first if ends.gap else pieces)), room // 2)
     tail = tail_of((piece.text for piece in reversed(last if ends.gap else pieces)), room - room // 2)
-    left_out = [*_from(pieces, len(head))]
-    left_out = [*_from(left_out[::-1], len(tail))]
+    left_out = [*_from(reversed([*_from(pieces, len(head))]), len(tail))]
     seqs = [*(ends.gap or ()), *(piece.first for piece in left_out), *(piece.last for piece in left_out)]
     truncated = Truncated(total - len(head) - len(tail), min(seqs), max(seqs))
     line_end = "" if not head or head.endswith("\n") else "\n"
@@ -399,9 +394,6 @@ def _enough(texts: Iterable[str], room: int) -> Iterator[str]:
 def _from(pieces: Iterable[Piece], characters: int) -> Iterator[Piece]:
     """The pieces that are not wholly within the first ``characters``."""
     for piece in pieces:
-        if len(piece.text) > characters >= 0:
-            characters = -1
-        elif characters >= 0:
-            characters -= len(piece.text)
+        characters -= len(piece.text)
         if characters < 0:
             yield piece
