@@ -62,7 +62,6 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_by_execution ON events (execution, seq) WHERE execution IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_by_session ON events (session, seq);
-CREATE TABLE IF NOT EXISTS seqs (last INTEGER NOT NULL);
 """
 SCHEMA_VERSION = 1
 
@@ -170,7 +169,8 @@ class Journal:
         self._reader = self._connect(readonly=True)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-read")
         self._local = threading.local()
-        (last,) = self._writer.execute("SELECT last FROM seqs").fetchone()
+        # The last event is never one of those that a clearing drops, so no seq is given twice.
+        (last,) = self._writer.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         self._assigned = self.seq = last
         self._keys = _Keys(self._writer)
         self._owners: dict[str, str] = {}
@@ -198,7 +198,6 @@ class Journal:
         if version > SCHEMA_VERSION:
             raise JournalError(f"{self._path} was written by a later jupyter-broker (schema {version}); upgrade")
         connection.executescript(SCHEMA)
-        connection.execute("INSERT INTO seqs SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM seqs)")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @property
@@ -318,7 +317,6 @@ class Journal:
     def _insert_events(self, rows: Sequence[tuple[object, ...]]) -> None:
         if rows:
             self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            self._writer.execute("UPDATE seqs SET last = ?", (rows[-1][0],))
 
     def _committed(self, batches: list[_Batch], cleared: list[int]) -> None:
         touched: set[Scope] = set()

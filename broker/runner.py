@@ -13,12 +13,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from .core import messages as m
 from .core.errors import BrokerError
 from .core.events import Event
-from .core.records import ExecutionRecord
+from .core.records import ExecutionRecord, SessionRecord
 from .core.session import Session
 from .journal import TURNS, Committed, Journal
 from .kernel.driver import KernelDriver, Report
@@ -61,6 +62,8 @@ class Runner:
         self._inbox: deque[tuple[m.Input, asyncio.Future[Any] | None]] = deque()
         self._called = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._kept: SessionRecord | None = None
+        """The session's record as the journal has it."""
         self._starting: set[asyncio.Task[None]] = set()
         self._task = asyncio.ensure_future(self._run())
 
@@ -151,7 +154,9 @@ class Runner:
         for event in events:
             if event.execution_id and (record := self.session.find(event.execution_id)):
                 touched[event.execution_id] = record
-        return await self._journal.append(events, touched.values(), [self.session.record])
+        session = self.session.record
+        changed, self._kept = session != self._kept, copy(session)
+        return await self._journal.append(events, touched.values(), [session] if changed else ())
 
     async def _perform(self, effect: m.Effect) -> None:
         driver = self._driver

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from . import contents
 from . import messages as m
 from .errors import NotWaiting, SessionBusy, StdinClosed, UnknownExecution, UnknownSession
 from .events import Event, EventType, HandoverReason
@@ -34,14 +35,6 @@ INTERRUPT_PATIENCE = 4.0
 """Seconds in which an interrupt must have worked."""
 REMEMBERED = 256
 """Finished executions kept at hand for the output that may still follow."""
-
-
-class _StreamContent(msgspec.Struct):
-    text: str = ""
-
-
-_stream = msgspec.json.Decoder(_StreamContent)
-_error = msgspec.json.Decoder(dict[str, Any])
 
 
 class Session:
@@ -120,12 +113,11 @@ class Session:
 
     def _tell(self, type: EventType, record: ExecutionRecord | None = None, /, **fields: Any) -> None:
         """Say one thing, and let it be so."""
-        event = Event(type, self._now.wall, self.record.session_id, fields)
-        if record is not None:
-            event = msgspec.structs.replace(event, execution_id=record.execution_id, n=record.n + 1)
-        self._emit(event, record)
+        self._emit(Event(type, self._now.wall, self.record.session_id, fields), record)
 
     def _emit(self, event: Event, record: ExecutionRecord | None) -> None:
+        if record is not None:
+            event = msgspec.structs.replace(event, execution_id=record.execution_id, n=record.n + 1)
         apply(event, self.record, record)
         self._step.events.append(event)
 
@@ -374,29 +366,16 @@ class Session:
             execution.probe_at = self._now.loop + GRACE
         if input.msg_type == "execute_input":
             if execution:
-                count = _error.decode(input.content).get("execution_count")
+                count = contents.execution_count(input.content)
                 self._tell(EventType.EXECUTION_COUNT, execution.record, execution_count=count)
             return
         if execution and input.msg_type == "error":
-            execution.raised = _error.decode(input.content)
-        lines, size = 0, len(input.content)
-        if input.msg_type == "stream":
-            text = _stream.decode(input.content).text
-            lines, size = text.count("\n"), len(text)
+            execution.raised = contents.raised(input.content)
+        lines, size = contents.measure(input.msg_type, input.content)
         fields = {"msg_type": input.msg_type, "content": msgspec.Raw(input.content), **input.extra}
-        event = Event(EventType.OUTPUT, self._now.wall, self.record.session_id, fields)
-        if record is not None:
-            event = Event(
-                EventType.OUTPUT,
-                self._now.wall,
-                self.record.session_id,
-                fields,
-                record.execution_id,
-                record.n + 1,
-                lines,
-                size,
-            )
-        self._emit(event, record)
+        self._emit(
+            Event(EventType.OUTPUT, self._now.wall, self.record.session_id, fields, lines=lines, bytes=size), record
+        )
 
     def _idle(self, input: m.Idle) -> None:
         if execution := self._in_kernel(input.execution_id):

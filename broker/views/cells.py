@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .rendering import DISPLAYS, Output, Outputs, decode_display, decode_error, decode_stream
+from .rendering import DISPLAY, DISPLAYS, ERROR, STREAM, Output, Outputs, decode
 
 INLINE = 16_384
 """The longest value, in bytes of JSON, that is part of a reply; what is longer is referred to."""
@@ -24,12 +24,12 @@ class Cell:
 
     def feed(self, output: Output) -> None:
         if output.msg_type == "stream":
-            stream = decode_stream(output.content)
+            stream = decode(STREAM, output.content)
             self.print(stream.name, stream.text)
         elif output.msg_type in DISPLAYS:
             self._show(output)
         elif output.msg_type == "error":
-            error = decode_error(output.content)
+            error = decode(ERROR, output.content)
             self.outputs.append(
                 {
                     "output_type": "error",
@@ -47,7 +47,7 @@ class Cell:
             self.outputs.append({"output_type": "stream", "name": name, "text": [text]})
 
     def _show(self, output: Output) -> None:
-        display = decode_display(output.content)
+        display = decode(DISPLAY, output.content)
         data: dict[str, Any] = {}
         metadata = dict(display.metadata)
         references = {}
@@ -127,15 +127,15 @@ def _cell(outputs: list[Output]) -> Cell:
 def _feed_part(cell: Cell, output: Output, part: slice) -> None:
     """A piece of a text. Of anything else there are no pieces."""
     if output.msg_type == "stream":
-        stream = decode_stream(output.content)
+        stream = decode(STREAM, output.content)
         cell.print(stream.name, stream.text[part])
 
 
 def _size(output: Output) -> int:
     """What an output takes of a reply, in characters."""
     if output.msg_type == "stream":
-        return len(decode_stream(output.content).text)
+        return len(decode(STREAM, output.content).text)
     if output.msg_type in DISPLAYS:
-        sizes = (len(bytes(value)) for value in decode_display(output.content).data.values())
+        sizes = (len(bytes(value)) for value in decode(DISPLAY, output.content).data.values())
         return sum(size for size in sizes if size <= INLINE)
     return len(output.content)

@@ -6,12 +6,13 @@ However much there is, only the beginning and the end are read, and only as much
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from .screen import Screen, plain
 
+T = TypeVar("T")
 MARKER = "\n… {omitted:,} characters left out (seq {from_seq} to {to_seq}; get_async_log has them) …\n"
 LONGEST_MARKER = len(MARKER) + 40
 LARGEST_TAIL = 4 * 2**20
@@ -86,11 +87,21 @@ class Clear(msgspec.Struct):
     wait: bool = False
 
 
-decode_stream = msgspec.json.Decoder(Stream).decode
-decode_display = msgspec.json.Decoder(Display).decode
-decode_error = msgspec.json.Decoder(Error).decode
-_decode_clear = msgspec.json.Decoder(Clear).decode
+STREAM = msgspec.json.Decoder(Stream)
+DISPLAY = msgspec.json.Decoder(Display)
+ERROR = msgspec.json.Decoder(Error)
+_clear = msgspec.json.Decoder(Clear)
+ADDING = ("stream", "display_data", "execute_result", "error")
+"""The messages that add something to be seen."""
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
+
+
+def decode(decoder: msgspec.json.Decoder[T], content: bytes) -> T:
+    """Decode a message's content; one that is not as the spec has it shows nothing, and stays in the journal."""
+    try:
+        return decoder.decode(content)
+    except msgspec.DecodeError:
+        return decoder.type()
 
 
 def last_clear(backward: Iterable[Output]) -> int:
@@ -98,17 +109,21 @@ def last_clear(backward: Iterable[Output]) -> int:
     followed = False
     for output in backward:
         if output.msg_type == "clear_output":
-            if followed or not _decode_clear(output.content).wait:
+            if followed or not decode(_clear, output.content).wait:
                 return output.seq
-        else:
+        elif output.msg_type in ADDING:
             followed = True
     return 0
 
 
 class View:
-    """Text that grows by outputs. Streams share a screen, as they share a terminal; displays are blocks between."""
+    """Text that grows by outputs. Streams share a screen, as they share a terminal; displays are blocks between.
 
-    def __init__(self) -> None:
+    A ``partial`` view begins somewhere: there the update of a display that is not seen is shown by itself.
+    """
+
+    def __init__(self, *, partial: bool = False) -> None:
+        self._partial = partial
         self._blocks: list[Screen | str] = []
         self._places: dict[str, list[int]] = {}
         self._length = 0
@@ -120,18 +135,18 @@ class View:
             screen = self._blocks[-1]
             assert isinstance(screen, Screen)
             before = screen.length
-            screen.feed(decode_stream(output.content).text)
+            screen.feed(decode(STREAM, output.content).text)
             self._length += screen.length - before
         elif output.msg_type in DISPLAYS:
-            self._show(decode_display(output.content), update=output.msg_type == "update_display_data")
+            self._show(decode(DISPLAY, output.content), update=output.msg_type == "update_display_data")
         elif output.msg_type == "error":
-            error = decode_error(output.content)
+            error = decode(ERROR, output.content)
             self._add(plain("\n".join(error.traceback) or f"{error.ename}: {error.evalue}"))
 
     def _show(self, display: Display, *, update: bool) -> None:
         text = _as_text(display.data)
         id = display.transient.display_id
-        if update:
+        if update and not (self._partial and id not in self._places):
             for place in self._places.get(id or "", ()):
                 block = self._blocks[place]
                 self._length += len(text) - len(block) if isinstance(block, str) else 0
@@ -173,12 +188,14 @@ def _as_text(data: dict[str, msgspec.Raw]) -> str:
     return " ".join(f"[{mime}, {len(bytes(value)):,} bytes]" for mime, value in data.items())
 
 
-def render(outputs: Outputs, max_output: int) -> Rendered:
+def render(outputs: Outputs, max_output: int, *, partial: bool = False) -> Rendered:
     """The text, with its middle left out where it has more than ``max_output`` characters."""
-    view, ends = View(), []
+    view = View(partial=partial)
+    ends: list[tuple[int, int]] = []
     for output in outputs.forward():
         view.feed(output)
-        ends.append((view.length, output.seq))
+        if not ends or ends[-1][0] < min(view.length, max_output):
+            ends.append((view.length, output.seq))
         # What is this far above the end will not be touched any more by a cursor that moves up.
         if view.length > 2 * max_output + LONGEST_MARKER:
             break
@@ -188,7 +205,7 @@ def render(outputs: Outputs, max_output: int) -> Rendered:
             return Rendered(text, None)
     budget = (max_output - LONGEST_MARKER) // 2
     head = _at_line(view.text()[:budget], str.rfind)
-    from_seq = next(seq for end, seq in ends if end > len(head))
+    from_seq = next((seq for end, seq in ends if end > len(head)), ends[-1][1])
     tail, to_seq = _tail(outputs.backward, budget, from_seq)
     omitted = max(outputs.characters() - len(head) - len(tail), 1)
     marker = MARKER.format(omitted=omitted, from_seq=from_seq, to_seq=to_seq)

@@ -18,7 +18,7 @@ from ..journal import Journal, Scope, Stored, characters_printed, iso, select
 from ..service import Broker
 from .cells import Cell, join
 from .ipynb import notebook
-from .rendering import Output, Outputs, Rendered, decode_stream, last_clear, render
+from .rendering import STREAM, Output, Outputs, Rendered, decode, last_clear, render
 
 T = TypeVar("T")
 READ_IN_PLACE = 256 * 1024
@@ -84,7 +84,7 @@ class HeldOutputs:
         return reversed(self._outputs)
 
     def characters(self) -> int:
-        return sum(len(decode_stream(o.content).text) for o in self._outputs if o.msg_type == "stream")
+        return sum(len(decode(STREAM, o.content).text) for o in self._outputs if o.msg_type == "stream")
 
 
 def _as_output(stored: Stored) -> Output:
@@ -122,7 +122,7 @@ class Replies:
             source: Outputs = OutputSource(connection, record, after, until)
             if record.bytes <= READ_IN_PLACE:
                 source = HeldOutputs(list(source.forward()))
-            return render(source, max_output), join(source, max_output)
+            return render(source, max_output, partial=after > 0), join(source, max_output)
 
         rendered, outputs = await self._read(record, read)
         return types.Execution(
@@ -140,7 +140,7 @@ class Replies:
         until = self._journal.last_seq(record.execution_id)
 
         def read(connection: sqlite3.Connection) -> Rendered:
-            return render(OutputSource(connection, record, after, until), max_output)
+            return render(OutputSource(connection, record, after, until), max_output, partial=after > 0)
 
         rendered = await self._read(record, read)
         summary = self.summary(record)

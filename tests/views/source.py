@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from broker.views.rendering import Output, decode_stream
+from broker.views.rendering import STREAM, Output, decode
 
 
 class Source:
@@ -27,7 +27,7 @@ class Source:
             yield output
 
     def characters(self) -> int:
-        return sum(len(decode_stream(o.content).text) for o in self.outputs if o.msg_type == "stream")
+        return sum(len(decode(STREAM, o.content).text) for o in self.outputs if o.msg_type == "stream")
 
 
 def outputs(*messages: tuple[str, dict[str, Any]]) -> list[Output]:

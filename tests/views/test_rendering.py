@@ -116,3 +116,22 @@ def test_a_text_is_whole_or_within_its_limit(messages: list[tuple[str, dict[str,
     assert (rendered.truncated is None) == (len(whole.text) <= limit)
     if rendered.truncated is None:
         assert rendered.text == whole.text
+
+
+def test_an_update_of_what_came_before_the_cursor_is_shown_by_itself() -> None:
+    update = display({"text/plain": "50%"}, id="bar", kind="update_display_data")
+    again = display({"text/plain": "60%"}, id="bar", kind="update_display_data")
+    assert render(Source(outputs(update, again)), 1000, partial=True).text == "60%\n"
+    assert render(Source(outputs(update, again)), 1000).text == ""
+
+
+def test_content_that_is_not_as_the_spec_has_it_shows_nothing_and_breaks_nothing() -> None:
+    strange: list[tuple[str, dict[str, object]]] = [
+        ("stream", {"text": 5}),
+        ("display_data", {"data": "x"}),
+        ("error", {"traceback": "no list"}),
+        ("clear_output", {"wait": "yes"}),
+        ("comm_msg", {"data": {}}),
+    ]
+    assert text_of(*strange, stream("well\n")) == "well\n"
+    assert last_clear(reversed(outputs(*strange))) == 4
