@@ -354,7 +354,10 @@ class Session:
             error = None
             if execution.reply is not None:
                 state, error = execution.outcome()
-            ended = reason if execution.record.run.in_kernel else f"it never began: {reason}"
+            ended = f"it never began: {reason}"
+            if execution.record.run.in_kernel:
+                ended = reason
+                self._tell(EventType.GAP, execution.record, reason=f"{reason}; what the kernel had not sent is missing")
             self._finish(execution, state, kernel_state="lost", error=error, reason=ended, exit_status=exit_status)
         if self.record.kernel_state not in ("none", "dead"):
             self._tell(EventType.KERNEL_STATUS, state="dead", reason=reason, exit_status=exit_status)

@@ -173,7 +173,7 @@ class View:
                 pieces.append("\n")
             if text:
                 pieces.append(text)
-            if isinstance(block, str) and not text.endswith("\n"):
+            if isinstance(block, str) and text and not text.endswith("\n"):
                 pieces.append("\n")
         return "".join(pieces)
 
