@@ -72,6 +72,7 @@ class Rpc:
             request = _parse(message)
         except RpcError as error:
             return failure(_id_of(message), error)
+        id = None if isinstance(request.id, msgspec.UnsetType) else request.id
         try:
             if len(message) > MAX_MESSAGE:
                 raise LimitReached(
@@ -80,16 +81,16 @@ class Rpc:
                 )
             result = await self._call(request, caller)
         except RpcError as error:
-            answer = failure(request.id, error)
+            answer = failure(id, error)
         except BrokerError as error:
-            answer = failure(request.id, RpcError(error.code, error.message, **error.data, type=error.type))
+            answer = failure(id, RpcError(error.code, error.message, **error.data, type=error.type))
         except Exception:
             log.exception("%s failed", request.method)
             answer = failure(
-                request.id, RpcError(INTERNAL_ERROR, "the broker failed here; its log says how", type="internal_error")
+                id, RpcError(INTERNAL_ERROR, "the broker failed here; its log says how", type="internal_error")
             )
         else:
-            answer = msgspec.json.encode({"jsonrpc": "2.0", "id": request.id, "result": result})
+            answer = msgspec.json.encode({"jsonrpc": "2.0", "id": id, "result": result})
         return None if request.id is msgspec.UNSET else answer
 
     async def _call(self, request: Request, caller: Caller) -> Any:

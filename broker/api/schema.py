@@ -66,3 +66,8 @@ def _params(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"name": name, "required": name in required, "schema": of} for name, of in schema.get("properties", {}).items()
     ]
+
+
+if __name__ == "__main__":
+    # `python -m broker.api.schema > docs/openrpc.json`
+    print(msgspec.json.format(msgspec.json.encode(openrpc())).decode())

@@ -141,7 +141,7 @@ class View:
             self._show(decode(DISPLAY, output.content), update=output.msg_type == "update_display_data")
         elif output.msg_type == "error":
             error = decode(ERROR, output.content)
-            self._add(plain("\n".join(error.traceback) or f"{error.ename}: {error.evalue}"))
+            self._add(plain("\n".join(error.traceback) or f"{error.ename}: {error.evalue}".strip(": ")))
 
     def _show(self, display: Display, *, update: bool) -> None:
         text = _as_text(display.data)
