@@ -12,10 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from ..api.types import Session, Summary
 
 
-def notebook(
-    session: Session, display_name: str, cells: Iterable[tuple[Summary, str, list[dict[str, Any]]]]
-) -> NotebookNode:
-    """The notebook of ``session``; each cell is an execution, its code and its outputs."""
+def notebook(session: Session, display_name: str, cells: Iterable[tuple[Summary, str, list[dict[str, Any]]]]) -> str:
+    """The notebook of ``session``, in JSON; each cell is an execution, its code and its outputs."""
     made: NotebookNode = new_notebook(  # type: ignore[no-untyped-call]
         metadata={
             "kernelspec": {"name": session.kernel, "display_name": display_name},
@@ -23,7 +21,7 @@ def notebook(
         },
         cells=[_cell(execution, code, outputs) for execution, code, outputs in cells],
     )
-    return made
+    return str(nbformat.writes(made))  # type: ignore[no-untyped-call]
 
 
 def _cell(execution: Summary, code: str, outputs: list[dict[str, Any]]) -> NotebookNode:

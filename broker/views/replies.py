@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
-import nbformat
 
 from ..api import types
 from ..core.events import EventType
@@ -17,7 +16,6 @@ from ..core.state import Run
 from ..journal import Journal, Scope, Stored, characters_printed, iso, select
 from ..service import Broker
 from .cells import Cell, join
-from .ipynb import notebook
 from .rendering import STREAM, Output, Outputs, Rendered, decode, last_clear, render
 
 T = TypeVar("T")
@@ -200,6 +198,9 @@ class Replies:
 
     async def notebook(self, record: SessionRecord) -> str:
         """The session as a notebook, in JSON."""
+        # Not at the top: nbformat validates with jsonschema, whose import can take seconds.
+        from .ipynb import notebook  # noqa: PLC0415
+
         records = await self._journal.executions(record.owner, record.session_id, [])
         codes = {each.execution_id: self._journal.code(each.execution_id) for each in records}
         spec = self._broker.kernelspecs().get(record.kernel, {})
@@ -215,8 +216,7 @@ class Replies:
 
         outputs = await self._journal.in_thread(read)
         cells = [(self.summary(r), codes[r.execution_id], o) for r, o in zip(records, outputs, strict=True)]
-        made = notebook(self.session(record), spec.get("display_name", record.kernel), cells)
-        return str(nbformat.writes(made))  # type: ignore[no-untyped-call]
+        return notebook(self.session(record), spec.get("display_name", record.kernel), cells)
 
     def session(self, record: SessionRecord) -> types.Session:
         counts = self._journal.counts(record.session_id)
