@@ -50,6 +50,12 @@ class _Round:
             self.urgent or bool(step.effects) or answer is not None or any(e.type in TURNS for e in step.events)
         )
 
+    def fail(self, error: Exception) -> None:
+        """Tell those who wait for an answer, and have none, that there will be none."""
+        for answer, _ in self.answers:
+            if not answer.done():
+                answer.set_exception(error)
+
 
 class Runner:
     """Drives ``session`` on a kernel that ``make_driver`` makes the driver of."""
@@ -110,7 +116,12 @@ class Runner:
                     while round.events and not round.urgent:
                         await self._called.wait()
                         self._handle_inbox(round)
-            await self._finish(round)
+            try:
+                await self._finish(round)
+            except Exception as error:
+                # A defect, too: whoever waits is told, and the session goes on.
+                log.exception("session %s could not finish a round", self.session.record.session_id)
+                round.fail(error)
             self._set_timer()
         await self._driver.leave()
 

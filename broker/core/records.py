@@ -47,6 +47,8 @@ class ExecutionRecord(msgspec.Struct, kw_only=True):
     n: int = 0
     lines: int = 0
     bytes: int = 0
+    characters: int = 0
+    """Of stream output, as far as it is still stored."""
     clears: int = 0
     """How often it cleared its output: what was shown before is on record, but no longer to be seen."""
     last_output_at: float | None = None
@@ -114,6 +116,8 @@ def _counted(record: ExecutionRecord, event: Event) -> None:
 def _printed(record: ExecutionRecord, event: Event) -> None:
     record.lines += event.lines
     record.bytes += event.bytes
+    if event.fields["msg_type"] == "stream":
+        record.characters += event.bytes
     record.clears += event.fields["msg_type"] == "clear_output"
     record.last_output_at = event.time
 
@@ -140,6 +144,10 @@ def _became_interactive(record: ExecutionRecord, event: Event) -> None:
 
 def _handed_over(record: ExecutionRecord, event: Event) -> None:
     record.attachment = detach(record.attachment)
+
+
+def _cleared(record: ExecutionRecord, event: Event) -> None:
+    record.characters = 0
 
 
 def _finished(record: ExecutionRecord, event: Event) -> None:
@@ -181,6 +189,7 @@ _EXECUTION_FOLDS: dict[EventType, Callable[[ExecutionRecord, Event], None]] = {
     EventType.INTERACTIVE_SESSION_STARTED: _became_interactive,
     EventType.HANDOVER: _handed_over,
     EventType.EXECUTION_FINISHED: _finished,
+    EventType.HISTORY_CLEARED: _cleared,
 }
 _SESSION_FOLDS: dict[EventType, Callable[[SessionRecord, Event], None]] = {
     EventType.KERNEL_STATUS: _kernel_changed,

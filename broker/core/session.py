@@ -66,11 +66,11 @@ class Session:
             BrokerError: the caller asked for what cannot be done. Nothing was changed.
         """
         # Times are told to the microsecond. Kept finer, an event would be later than the time that it shows.
-        self._now = now._replace(wall=round(now.wall, 6))
+        self._now = Now(round(now.wall, 6), now.loop)
         self._step = Step([], [], None)
         result = _HANDLERS[type(input)](self, input)
         self._dispatch()
-        return self._step._replace(result=result)
+        return Step(self._step.events, self._step.effects, result)
 
     def next_deadline(self) -> float | None:
         """When a ``Tick`` is due: seconds on the loop's clock, or None if nothing is."""

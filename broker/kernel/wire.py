@@ -18,6 +18,8 @@ import zmq
 from jupyter_client.session import Session as JupyterSession
 
 DELIMITER = b"<IDS|MSG>"
+POLLIN = int(zmq.POLLIN)
+"""As a plain number: the arithmetic of enums shows in a flood."""
 DRAIN_AT_ONCE = 200
 """Messages read in one go before the loop may do something else."""
 
@@ -135,7 +137,7 @@ class Channel:
         """Read at most so many messages; say whether there may be more."""
         for _ in range(most):
             # Asked first, for the exception that an empty socket raises costs more.
-            if self._socket.closed or not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            if self._socket.closed or not int(self._socket.get(zmq.EVENTS)) & POLLIN:
                 return False
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if self._received:

@@ -47,6 +47,7 @@ class OutputSource:
         self._after, self._until = after, until
         if record.clears:
             self._after = max(after, last_clear(self.backward()))
+        self._characters = None if self._after else record.characters
 
     def forward(self) -> Iterator[Output]:
         return self._read(backward=False)
@@ -55,7 +56,9 @@ class OutputSource:
         return self._read(backward=True)
 
     def characters(self) -> int:
-        return characters_printed(self._connection, self._scope, self._after, self._until)
+        if self._characters is None:
+            return characters_printed(self._connection, self._scope, self._after, self._until)
+        return self._characters
 
     def _read(self, *, backward: bool) -> Iterator[Output]:
         stored = select(
