@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 ROUND = 2000
 """Inputs handled in one round at most, so that callers are answered during a flood too."""
+LEAVE_PATIENCE = 5.0
+"""Seconds that a last round may take when the broker stops: the disk may refuse."""
 LINGER = 0.005
 """Seconds that output may wait for more of it, where nobody's call waits: what comes together shares a transaction."""
 
@@ -71,6 +73,7 @@ class Runner:
         self._kept: SessionRecord | None = None
         """The session's record as the journal has it."""
         self._starting: set[asyncio.Task[None]] = set()
+        self._leaving = False
         self._task = asyncio.ensure_future(self._run())
 
     def feed(self, input: m.Input) -> None:
@@ -88,32 +91,42 @@ class Runner:
         self._called.set()
         return answer
 
-    def adopt(self) -> None:
-        """Take back the kernel that the session's record names."""
-        self._spawn(self._driver.adopt(self.session.record))
+    def adopt(self, *, ready: bool) -> None:
+        """Take back the kernel that the session's record names. ``ready``: it had got ready."""
+        self._spawn(self._driver.adopt(self.session.record, ready=ready))
 
     async def leave(self) -> None:
-        """Stop driving. The kernel runs on."""
-        self._task.cancel()
+        """Stop driving, when what has come in by now is dealt with. The kernel runs on."""
+        self._leaving = True
+        self._called.set()
         for task in self._starting:
             task.cancel()
+        await asyncio.wait([self._task], timeout=LEAVE_PATIENCE)
+        self._task.cancel()
         if self._timer:
             self._timer.cancel()
         await asyncio.gather(self._task, *self._starting, return_exceptions=True)
-        await self._driver.leave()
 
     async def closed(self) -> None:
         """Wait until the session is closed and nothing is left to do."""
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while not self.session.closed or self._inbox:
+        try:
+            await self._take_turns()
+        finally:
+            await self._driver.leave()
+
+    async def _take_turns(self) -> None:
+        last = False
+        while not last:
             await self._called.wait()
+            last = self._leaving
             round = _Round()
             self._handle_inbox(round)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LINGER):
-                    while round.events and not round.urgent:
+                    while round.events and not round.urgent and not self._leaving:
                         await self._called.wait()
                         self._handle_inbox(round)
             try:
@@ -123,7 +136,7 @@ class Runner:
                 log.exception("session %s could not finish a round", self.session.record.session_id)
                 round.fail(error)
             self._set_timer()
-        await self._driver.leave()
+            last = last or (self.session.closed and not self._inbox)
 
     def _handle_inbox(self, round: _Round) -> None:
         now = m.Now(time.time(), self._loop.time())
@@ -140,7 +153,7 @@ class Runner:
                 log.exception("session %s could not handle %s", self.session.record.session_id, type(input).__name__)
                 if answer and not answer.done():
                     answer.set_exception(error)
-        if not self._inbox:
+        if not self._inbox and not self._leaving:
             self._called.clear()
 
     async def _finish(self, round: _Round) -> None:
@@ -180,7 +193,7 @@ class Runner:
                 await driver.interrupt(execution_id, lane)
             case m.Probe(execution_id, lane):
                 driver.probe(execution_id, lane)
-            case m.StartKernel():
+            case m.StartKernel() if not self._leaving:
                 self._spawn(self._start())
             case m.KillKernel(politely):
                 self._spawn(driver.kill(politely=politely))

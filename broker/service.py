@@ -78,14 +78,13 @@ class Broker:
             unfinished = [
                 (record, self.journal.code(record.execution_id)) for record in alive.pop(session.session_id, [])
             ]
-            had_kernel = session.kernel_state in ("starting", "ready")
-            if had_kernel:
+            state = session.kernel_state
+            if state == "ready":
                 session.kernel_state = "starting"
             runner = self._drive(Session(session, unfinished))
-            if had_kernel:
-                runner.adopt()
-            elif unfinished:
-                runner.feed(m.EnsureKernel())
+            runner.feed(m.Restored())
+            if state in ("starting", "ready"):
+                runner.adopt(ready=state == "ready")
 
     def _drive(self, session: Session) -> Runner:
         record = session.record

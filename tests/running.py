@@ -220,7 +220,7 @@ class Wire:
                     if holds(execution):
                         return execution
                     async with self._news:
-                        await self._news.wait_for(lambda: len(self.notifications) > seen)
+                        await self._news.wait_for(lambda seen=seen: len(self.notifications) > seen)
             finally:
                 await self.call("unsubscribe", subscription=subscription["subscription"])
 

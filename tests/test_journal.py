@@ -181,7 +181,7 @@ async def test_a_disk_that_refuses_delays_and_loses_nothing(journal: Journal, ca
 
 async def test_its_file_is_for_its_owner_only(journal: Journal, tmp_path: Path) -> None:
     await journal.append([output("a", 1, "x")])
-    for file in tmp_path.iterdir():
+    for file in tmp_path.iterdir():  # noqa: ASYNC240
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 

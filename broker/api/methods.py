@@ -180,7 +180,10 @@ class Methods:
             )
         elif before.run.ended:
             hint = f"It was over already ({record.run})."
-        return await self._replies.execution(record, hint=hint)
+        execution = await self._replies.execution(record, hint=hint)
+        if not record.run.ended:
+            execution.kernel_state = "preserved"
+        return execution
 
     @method
     async def kill(self, caller: Caller, params: t.KillParams) -> t.Killed:

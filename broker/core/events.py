@@ -22,7 +22,7 @@ class EventType(enum.StrEnum):
     INPUT_REQUEST = "input_request"
     """``{prompt, password}``"""
     INPUT_REPLY = "input_reply"
-    """``{value, queued}``, or ``{password: true, queued}``, or ``{eof: true, queued}``"""
+    """``{value, queued}``, or in place of the value ``password``, ``eof`` or ``interrupted``, which is then true."""
     STDIN_QUEUED = "stdin_queued"
     """``{queued, eof}``: input came before it was asked for. Its text is not here: it may be a password."""
     INTERACTIVE_SESSION_STARTED = "interactive_session_started"

@@ -71,6 +71,10 @@ class ClearHistory(msgspec.Struct, frozen=True):
     execution_id: str
 
 
+class Restored(msgspec.Struct, frozen=True):
+    """An earlier broker left this session. Nobody awaits its executions, and the input that it held is gone."""
+
+
 class EnsureKernel(msgspec.Struct, frozen=True):
     """Start the kernel, unless there is one."""
 
@@ -168,6 +172,7 @@ Input = (
     | Interrupt
     | Kill
     | ClearHistory
+    | Restored
     | EnsureKernel
     | Restart
     | Close

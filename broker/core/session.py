@@ -258,7 +258,16 @@ class Session:
         if execution.stopping and execution.stopping.goal is Stop.KILL:
             goal = Stop.KILL
         execution.stopping = Stopping(goal, self._now.loop + INTERRUPT_AGAIN, self._now.loop + INTERRUPT_PATIENCE)
+        self._send_interrupt(execution)
+
+    def _send_interrupt(self, execution: Execution) -> None:
+        self._prompt_is_gone(execution)
         self._do(m.SendInterrupt(execution.id, execution.record.lane or MAIN))
+
+    def _prompt_is_gone(self, execution: Execution) -> None:
+        """Its prompt, if one is open, was closed by an interrupt: what is sent from now on is for the next one."""
+        if execution.record.run is Run.AWAITING_INPUT:
+            self._tell(EventType.INPUT_REPLY, execution.record, interrupted=True, queued=len(execution.stdin))
 
     def _clear_history(self, input: m.ClearHistory) -> None:
         execution = self._living(input.execution_id)
@@ -312,7 +321,17 @@ class Session:
 
     def _take_over(self) -> None:
         """A kernel that ran on while no broker was there: what it printed meanwhile is gone."""
-        for execution in list(self._live.values()):
+        for execution in self._live.values():
+            if execution.record.run.in_kernel:
+                self._tell(
+                    EventType.GAP,
+                    execution.record,
+                    reason="no broker was running; what was printed meanwhile is missing",
+                )
+                self._do(m.Probe(execution.id, execution.record.lane or MAIN))
+
+    def _restored(self, input: m.Restored) -> None:
+        for execution in self._live.values():
             record = execution.record
             if record.stdin_queued:
                 self._tell(
@@ -322,15 +341,7 @@ class Session:
                     "stopped; send them again",
                 )
                 self._tell(EventType.STDIN_QUEUED, record, queued=0, eof=record.stdin_closed)
-            if record.attachment is Attachment.ATTACHED:
-                self._hand_over(execution, HandoverReason.CLIENT_GONE)
-            if record.run.in_kernel:
-                self._tell(
-                    EventType.GAP,
-                    record,
-                    reason="no broker was running; what was printed meanwhile is missing",
-                )
-                self._do(m.Probe(execution.id, record.lane or MAIN))
+            self._hand_over(execution, HandoverReason.CLIENT_GONE)
 
     def _start_failed(self, input: m.KernelStartFailed) -> None:
         self._tell(EventType.KERNEL_STATUS, state="none", reason=input.message)
@@ -340,6 +351,10 @@ class Session:
 
     def _gone(self, input: m.KernelGone) -> None:
         wanted, self._stopping_for = self._stopping_for, None
+        if wanted is None and self.record.kernel_state == "starting" and self.record.connection_file is None:
+            # Nothing ever ran in it. What waits for it gets another one.
+            self._tell(EventType.KERNEL_STATUS, state="none", reason="the broker ended while it started it")
+            return
         reason = wanted or f"the kernel died ({exit_reason(input.exit_status)})"
         self._kernel_is_gone(input.exit_status, reason, killed=wanted is not None)
         if wanted == "the session was closed":
@@ -415,11 +430,17 @@ class Session:
     def _prompted(self, input: m.Prompted) -> None:
         execution = self._live.get(input.execution_id)
         if execution is None:
-            # A background thread of a finished cell asks. Nobody could ever answer it: its execution is over.
-            self._do(m.SendInput(input.execution_id, None))
+            # A background thread of a finished cell asks. Nobody could ever answer it: its execution is over. Where
+            # another asks at the same time, a kernel could not tell whose answer this is.
+            if not any(each.record.run is Run.AWAITING_INPUT for each in self._live.values()):
+                self._do(m.SendInput(input.execution_id, None))
             return
-        if execution.record.run is not Run.RUNNING:
+        if not execution.record.run.in_kernel:
             return
+        self._prompt_is_gone(execution)
+        if execution.stopping and execution.stopping.goal is Stop.INTERRUPT:
+            # The code has taken the interrupt, and goes on as it likes: another one would be one too many.
+            execution.stopping = None
         self._tell(EventType.INPUT_REQUEST, execution.record, prompt=input.prompt, password=input.password)
         if execution.stdin.has_answer:
             self._answer(execution)
@@ -446,7 +467,7 @@ class Session:
                 self._kill_kernel("it was killed, for an interrupt did not end it")
         elif _is_due(stopping.again_at, self._now):
             stopping.again_at = self._now.loop + INTERRUPT_AGAIN
-            self._do(m.SendInterrupt(execution.id, execution.record.lane or MAIN))
+            self._send_interrupt(execution)
 
 
 def _is_due(at: float | None, now: Now) -> bool:
@@ -478,6 +499,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], Any]] = {
     m.Interrupt: Session._interrupt,
     m.Kill: Session._kill,
     m.ClearHistory: Session._clear_history,
+    m.Restored: Session._restored,
     m.EnsureKernel: Session._ensure_kernel,
     m.Restart: Session._restart,
     m.Close: Session._close,

@@ -31,11 +31,12 @@ class KernelDriver(ABC):
         """
 
     @abstractmethod
-    async def adopt(self, session: SessionRecord) -> None:
+    async def adopt(self, session: SessionRecord, *, ready: bool) -> None:
         """Take back the kernel that an earlier broker left running, under its id.
 
-        Called once, before anything else, where the session's record names a kernel. Reports
-        ``KernelReady(adopted=True)`` or, where it is no more, ``KernelGone``.
+        Called once, before anything else, where there was a kernel, be it one that was not ``ready`` yet. Reports
+        ``KernelReady(adopted=True)``; where it was not ready, what :meth:`start` does; and ``KernelGone`` where it is
+        no more, or cannot be reached any more: then it is ended.
         """
 
     @abstractmethod

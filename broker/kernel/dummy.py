@@ -22,7 +22,7 @@ class DummyDriver(KernelDriver):
         self.report(m.KernelLaunched("dummy", None, None, ""))
         self.report(m.KernelReady({}))
 
-    async def adopt(self, session: SessionRecord) -> None:
+    async def adopt(self, session: SessionRecord, *, ready: bool) -> None:
         self.report(m.KernelReady(session.promises, adopted=True))
 
     def execute(self, execution_id: str, code: str, lane: str = MAIN) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import zmq
+from jupyter_client.kernelspec import KernelSpec, NoSuchKernel
 from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from jupyter_client.session import Session as JupyterSession
@@ -93,7 +94,7 @@ class JupyterDriver(KernelDriver):
 
     async def start(self, session: SessionRecord) -> None:
         self._killed = False
-        kernel_id = session.kernel_id or str(uuid.uuid4())
+        kernel_id = _kernel_id(session)
         env = {name: value for name, value in os.environ.items() if name != "JUPYTER_BROKER_TOKEN"}
         try:
             await self._manager.start_kernel(
@@ -108,6 +109,10 @@ class JupyterDriver(KernelDriver):
         self.report(
             m.KernelLaunched(kernel_id, provisioner.pid, provisioner.pid_created, self._km.connection_file)  # type: ignore[union-attr]
         )
+        await self._get_ready(session.kernel)
+
+    async def _get_ready(self, kernel: str) -> None:
+        provisioner = self._provisioner
         ended = asyncio.ensure_future(provisioner.ended())
         if self._killed:
             await provisioner.kill()
@@ -127,28 +132,37 @@ class JupyterDriver(KernelDriver):
             self.report(m.KernelGone(status))
             return
         why = f"was not ready after {self._start_timeout:g} s" if late else f"ended at once, with status {status}"
-        self.report(m.KernelStartFailed(f"kernel {session.kernel!r} {why}. It wrote: {said or '(nothing)'}"))
+        self.report(m.KernelStartFailed(f"kernel {kernel!r} {why}. It wrote: {said or '(nothing)'}"))
 
-    async def adopt(self, session: SessionRecord) -> None:
-        km, _, kernel_id = self._manager.pre_start_kernel(session.kernel, {"kernel_id": session.kernel_id})
-        try:
-            km.load_connection_file(session.connection_file)
-        except (OSError, ValueError, TypeError):
-            self.report(m.KernelGone(None))
-            return
-        km.connection_file = session.connection_file or ""
+    async def adopt(self, session: SessionRecord, *, ready: bool) -> None:
+        kernel_id = _kernel_id(session)
+        km, _, _ = self._manager.pre_start_kernel(session.kernel, {"kernel_id": kernel_id})
         km.kernel_id = kernel_id
-        km.provisioner = BrokerProvisioner(kernel_id=kernel_id, kernel_spec=km.kernel_spec, parent=km)
-        if session.kernel_pid is None or not km.provisioner.adopt(
-            session.kernel_pid, session.kernel_pid_created, km.get_connection_info()
-        ):
-            km.cleanup_ipc_files()
+        km.connection_file = session.connection_file or km.connection_file
+        try:
+            spec = km.kernel_spec
+        except NoSuchKernel:  # not installed any more, and not needed for a kernel that runs
+            spec = km._kernel_spec = KernelSpec()
+        provisioner = km.provisioner = BrokerProvisioner(kernel_id=kernel_id, kernel_spec=spec, parent=km)
+        reachable = True
+        try:
+            km.load_connection_file()
+        except (OSError, ValueError):
+            reachable = False
+        self._km = km
+        alive = provisioner.adopt(session.kernel_pid, session.kernel_pid_created, km.get_connection_info())
+        if not (alive and reachable):
+            await provisioner.kill()
+            await self._bury()
             self.report(m.KernelGone(None))
             return
         km.ready.set_result(None)
         self._manager._kernels[kernel_id] = km
         self._take(km)
-        self._watch = asyncio.ensure_future(self._watch_end(asyncio.ensure_future(self._provisioner.ended())))
+        if not ready:
+            await self._get_ready(session.kernel)
+            return
+        self._watch = asyncio.ensure_future(self._watch_end(asyncio.ensure_future(provisioner.ended())))
         self.report(m.KernelReady(session.promises, adopted=True))
 
     async def kill(self, *, politely: bool) -> None:
@@ -333,6 +347,11 @@ class JupyterDriver(KernelDriver):
             self._link.iopub.drain()
             asked = _prompt.decode(message.content)
             self.report(m.Prompted(message.parent_id, asked.prompt, asked.password))
+
+
+def _kernel_id(session: SessionRecord) -> str:
+    """The id of all a session's kernels. It follows from the session's, so one that nobody wrote down can be found."""
+    return session.kernel_id or str(uuid.uuid5(uuid.NAMESPACE_OID, session.session_id))
 
 
 class _Link:

@@ -66,7 +66,7 @@ class BrokerProvisioner(LocalProvisioner):
             self.pid_created = psutil.Process(self.pid).create_time()
         return info
 
-    def adopt(self, pid: int, pid_created: float | None, connection_info: KernelConnectionInfo) -> bool:
+    def adopt(self, pid: int | None, pid_created: float | None, connection_info: KernelConnectionInfo) -> bool:
         """Take the running process ``pid``; False if it is no more, or if that number is another's by now."""
         self.pid, self.pgid, self.pid_created = pid, pid, pid_created
         self.connection_info = connection_info
@@ -118,14 +118,15 @@ class BrokerProvisioner(LocalProvisioner):
     async def kill(self, restart: bool = False) -> None:
         """Kill the process with all that it has started, also what has left its process group."""
         process = self._process()
-        if process is not None:
-            # Stopped, it can start nothing new while the rest is looked for.
-            with contextlib.suppress(psutil.Error):
+        # Stopped, it can start nothing new while the rest is looked for.
+        with contextlib.suppress(psutil.Error):
+            if process:
                 process.suspend()
-            for descendant in list(self._descendants(process)):
-                with contextlib.suppress(psutil.Error):
-                    descendant.kill()
+        for descendant in list(self._descendants(process)):
             with contextlib.suppress(psutil.Error):
+                descendant.kill()
+        with contextlib.suppress(psutil.Error):
+            if process:
                 process.kill()
 
     async def terminate(self, restart: bool = False) -> None:
@@ -143,12 +144,14 @@ class BrokerProvisioner(LocalProvisioner):
         same = self.pid_created is None or abs(created - self.pid_created) < 1
         return process if running and same else None
 
-    def _descendants(self, process: psutil.Process) -> Iterator[psutil.Process]:
-        seen = {process.pid}
-        with contextlib.suppress(psutil.Error):
-            for child in process.children(recursive=True):
-                seen.add(child.pid)
-                yield child
+    def _descendants(self, process: psutil.Process | None) -> Iterator[psutil.Process]:
+        seen = set()
+        if process:
+            seen.add(process.pid)
+            with contextlib.suppress(psutil.Error):
+                for child in process.children(recursive=True):
+                    seen.add(child.pid)
+                    yield child
         for other in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if other.pid not in seen and other.environ().get(KERNEL_ID_VARIABLE) == self.kernel_id:

@@ -10,6 +10,7 @@ from typing import TextIO
 import msgspec
 
 from ..api import types
+from ..core.records import ExecutionRecord
 from ..journal import EVERYTHING, iso
 from ..service import Broker
 from .replies import Replies
@@ -28,9 +29,12 @@ class Reporter:
         """Give reports, encoded, to ``reader`` too."""
         self._readers.append(reader)
 
+    def _running(self) -> list[ExecutionRecord]:
+        return [record for record in self._broker.journal.executions_alive() if record.run.in_kernel]
+
     def report(self) -> types.Report | None:
         """What runs now; None if nothing does."""
-        running = [record for record in self._broker.journal.executions_alive() if record.run.in_kernel]
+        running = self._running()
         if not running:
             return None
         return types.Report(time=iso(time.time()), executions=[self._replies.reported(record) for record in running])
@@ -40,7 +44,7 @@ class Reporter:
         journal = self._broker.journal
         while True:
             seq = journal.seq
-            if self.report() is None:
+            if not self._running():
                 await journal.changed(EVERYTHING, seq)
                 continue
             await asyncio.sleep(self._every)

@@ -20,6 +20,7 @@ INPUTS = st.one_of(
     st.builds(m.Kill, IDS),
     st.builds(m.ClearHistory, IDS),
     st.builds(m.Restart),
+    st.builds(m.Restored),
     st.builds(m.EnsureKernel),
     st.builds(m.KernelReady, st.just({})),
     st.builds(m.KernelReady, st.just({}), st.just(True)),

@@ -414,6 +414,7 @@ def restored(world: World, *ids: str) -> World:
     record.kernel_state = "starting"
     again = World(Session(record, [(world.record(id), "code") for id in ids]))
     again.now = world.now + 10
+    again.feed(m.Restored())
     return again
 
 
@@ -427,6 +428,34 @@ def test_a_running_execution_is_taken_back_with_a_gap_and_asked_for() -> None:
     again.print(id, "still here\n")
     again.finish(id)
     assert again.record(id).run is Run.COMPLETED
+
+
+def test_nobody_awaits_an_execution_any_more_that_an_earlier_broker_left() -> None:
+    world = World()
+    id, queued, detached = world.submit(), world.submit(wait=None), world.submit(wait=0)
+    again = restored(world, id, queued, detached)
+    assert [again.said(EventType.HANDOVER, each) for each in (id, queued)] == [[{"reason": "client_gone"}]] * 2
+    assert again.said(EventType.HANDOVER, detached) == []
+
+
+def test_what_waited_for_a_kernel_that_the_broker_was_starting_when_it_ended_gets_another() -> None:
+    world = World(ready=False)
+    id = world.submit()
+    assert world.did(m.StartKernel)
+    again = restored(world, id)
+    again.feed(m.KernelGone(None))
+    assert again.did(m.StartKernel)
+    again.start_kernel()
+    assert [effect.execution_id for effect in again.did(m.SendExecute)] == [id]
+
+
+def test_what_waited_for_a_kernel_that_died_while_it_got_ready_is_lost() -> None:
+    world = World(ready=False)
+    id = world.submit()
+    world.feed(m.KernelLaunched("k", 42, 1.0, "/k.json"))
+    again = restored(world, id)
+    again.feed(m.KernelGone(None))
+    assert (again.record(id).run, again.record(id).started_at) == (Run.LOST, None)
 
 
 def test_an_execution_that_ended_meanwhile_is_lost_though_its_kernel_is_not() -> None:
@@ -475,3 +504,47 @@ def test_a_kernel_that_died_meanwhile_loses_what_ran_in_it() -> None:
     again.feed(m.KernelGone(None))
     assert again.record(id).run is Run.LOST
     assert again.session.record.kernel_state == "dead"
+
+
+# Prompts that an interrupt closes
+
+
+def test_an_interrupt_closes_the_prompt_and_what_comes_then_is_for_the_next() -> None:
+    world = World()
+    id = world.submit()
+    world.feed(m.Prompted(id, "Name: ", password=False))
+    world.feed(m.Interrupt(id))
+    assert world.record(id).run is Run.RUNNING
+    assert world.feed(m.SendStdin(id, ("secret",))) == m.StdinTaken(delivered=0, queued=1)
+    world.feed(m.Prompted(id, "Password: ", password=True))
+    assert world.did(m.SendInput) == [m.SendInput(id, "secret")]
+    assert "secret" not in repr(world.events)
+
+
+def test_a_prompt_in_place_of_another_is_asked_as_what_it_is() -> None:
+    world = World()
+    id = world.submit()
+    world.feed(m.Prompted(id, "Name: ", password=False))
+    world.feed(m.Prompted(id, "Password: ", password=True))
+    assert world.record(id).input_request == {"prompt": "Password: ", "password": True}
+    assert world.said(EventType.INPUT_REPLY) == [{"interrupted": True, "queued": 0}]
+
+
+def test_code_that_asks_again_after_an_interrupt_is_not_interrupted_once_more() -> None:
+    world = World()
+    id = world.submit()
+    world.feed(m.Interrupt(id))
+    world.did(m.SendInterrupt)
+    world.feed(m.Prompted(id, "Really? ", password=False))
+    world.pass_time(INTERRUPT_PATIENCE * 2)
+    assert not world.did(m.SendInterrupt)
+
+
+def test_a_late_prompt_gets_nothing_that_could_answer_another() -> None:
+    world = World()
+    late = world.submit()
+    world.finish(late)
+    asking = world.submit()
+    world.feed(m.Prompted(asking, "Name: ", password=False))
+    world.feed(m.Prompted(late, "anyone? ", password=False))
+    assert not world.did(m.SendInput)

@@ -76,9 +76,7 @@ async def test_every_way_to_read_has_the_output_after_the_end(wire: Wire, sessio
     gate.open()
     for subscription in (of_execution, of_session):
         name = subscription["subscription"]
-        found = await wire.notified(
-            lambda n, name=name: n["method"] == "event" and n["params"]["subscription"] == name
-        )
+        found = await wire.notified(lambda n, name=name: n["method"] == "event" and n["params"]["subscription"] == name)
         event = found["params"]["event"]
         assert (event["type"], event["content"]["text"]) == ("output", "from behind\n")
         await wire.call("unsubscribe", subscription=name)

@@ -91,9 +91,7 @@ async def test_duplicates_in_one_batch_over_http_run_once(
     ran = tmp_path / "ran"
     params = {"code": counting(ran), "session": session, "request_id": f"{session}-batch", "wait": None}
     batch = [{"jsonrpc": "2.0", "id": i, "method": "execute", "params": params} for i in range(5)]
-    status, _, body = await asyncio.to_thread(
-        broker.request, "api/broker/v1/rpc", data=json.dumps(batch).encode()
-    )
+    status, _, body = await asyncio.to_thread(broker.request, "api/broker/v1/rpc", data=json.dumps(batch).encode())
     assert status == 200
     assert len({answer["result"]["execution_id"] for answer in json.loads(body)}) == 1
     assert ran.read_text() == "ran\n"
@@ -120,9 +118,7 @@ async def test_a_request_id_that_comes_with_other_code_is_refused_and_runs_nothi
 
 
 async def test_a_conflict_with_a_request_that_is_not_on_disk_yet_is_refused_too(wire: Wire, session: str) -> None:
-    calls = [
-        wire.begin("execute", code=f"print({i})", session=session, request_id=f"{session}-race") for i in range(2)
-    ]
+    calls = [wire.begin("execute", code=f"print({i})", session=session, request_id=f"{session}-race") for i in range(2)]
     first, second = await asyncio.gather(*calls, return_exceptions=True)
     assert first["text"] == "0\n"
     assert isinstance(second, CallFailed)

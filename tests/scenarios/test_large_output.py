@@ -140,7 +140,9 @@ async def test_the_reply_at_a_handover_in_the_midst_of_a_flood_is_short_too(own_
         assert (killed["state"], killed["lines"] >= execution["lines"]) == ("interrupted", True)
 
 
-async def test_one_line_of_ten_million_characters_is_cut_in_its_middle_and_kept_whole(own_broker: BrokerProcess) -> None:
+async def test_one_line_of_ten_million_characters_is_cut_in_its_middle_and_kept_whole(
+    own_broker: BrokerProcess,
+) -> None:
     async with own_broker.connect() as wire:
         execution = await wire.execute("print('a' * 5_000_000 + 'b' * 5_000_000)", wait=None)
         text = execution["text"]

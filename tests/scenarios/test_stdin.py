@@ -25,9 +25,15 @@ async def session(wire: Wire) -> AsyncIterator[str]:
     await stop_all(wire, "stdin")
 
 
-async def prompted(wire: Wire, execution_id: str, prompt: str = "name? ") -> dict[str, Any]:
+async def prompted(
+    wire: Wire, execution_id: str, prompt: str = "name? ", *, patience: float = PATIENCE
+) -> dict[str, Any]:
     """The execution, once it asks this."""
-    return await wire.until(execution_id, lambda execution: (execution["input_request"] or {}).get("prompt") == prompt)
+
+    def asks(execution: dict[str, Any]) -> bool:
+        return (execution["input_request"] or {}).get("prompt") == prompt
+
+    return await wire.until(execution_id, asks, patience=patience)
 
 
 def of_type(events: list[dict[str, Any]], *types: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from ..running import BrokerProcess, CallFailed, Wire, assert_whole
 from .test_stdin import ASK, answers, of_type, prompted, said
-from .tools import Gate, cut, detached, set_marker, started, stop_all
+from .tools import Gate, cut, detached, printed, set_marker, started, stop_all
 
 
 @pytest.fixture
@@ -96,6 +96,43 @@ async def test_two_answers_at_once_go_to_two_prompts(broker: BrokerProcess, wire
     # The second may find the second prompt open already.
     assert sum(each["delivered"] + each["queued"] for each in taken) == 2
     assert await said(wire, asked["execution_id"]) == "['one', 'two']\n"
+
+
+CAUGHT = """
+import signal
+try:
+    input('name? ')
+except KeyboardInterrupt:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print('caught', flush=True)
+"""
+
+
+async def test_an_answer_to_a_prompt_that_an_interrupt_has_closed_is_queued(
+    wire: Wire, session: str, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    asked = await wire.execute(f"{CAUGHT}{gate.wait}print('got', repr(input('again? ')))", session=session)
+    interrupting = wire.begin("interrupt", execution_id=asked["execution_id"])
+    await printed(wire, asked["execution_id"], "caught\n")
+    taken = await wire.call("send_stdin", execution_id=asked["execution_id"], data="kept")
+    assert taken == {"delivered": 0, "queued": 1}
+    gate.open()
+    assert await said(wire, asked["execution_id"]) == "caught\ngot 'kept'\n"
+    await interrupting
+
+
+async def test_getpass_after_an_interrupted_prompt_is_still_getpass(wire: Wire, session: str) -> None:
+    asked = await wire.execute(f"{CAUGHT}import getpass\ngetpass.getpass('Password: ')", session=session)
+    interrupting = wire.begin("interrupt", execution_id=asked["execution_id"])
+    await prompted(wire, asked["execution_id"], "Password: ", patience=5)
+    await wire.call("send_stdin", execution_id=asked["execution_id"], data="secret")
+    await wire.done(asked["execution_id"])
+    replies = of_type(await wire.events(asked["execution_id"]), "input_reply")
+    assert not [reply for reply in replies if "value" in reply]
+    assert [reply.get("password", False) for reply in replies] == [False, True]
+    assert replies[0]["interrupted"]
+    await interrupting
 
 
 # Clients that are away
