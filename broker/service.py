@@ -177,7 +177,9 @@ class Broker:
         record = runner.session.record
         seq = self.journal.seq
         await runner.submit(m.EnsureKernel())
-        while record.kernel_state != "ready":
+        while record.kernel_state != "ready" or runner.session.stopping:
+            if runner.session.closed:
+                raise UnknownSession(f"session {record.name!r} was closed before its kernel was ready")
             if record.kernel_state == "none":
                 raise KernelStartFailed(record.start_error or "the kernel did not start")
             await self.journal.changed(Scope(session_id=record.session_id), seq)

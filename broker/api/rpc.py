@@ -31,6 +31,8 @@ class Request(msgspec.Struct):
 
 
 _NULL = msgspec.Raw(b"null")
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises; the last one for what is nested ever so deep."""
 _request = msgspec.json.Decoder(Request)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -59,7 +61,7 @@ class Rpc:
             return await self._answer_one(message, caller)
         try:
             requests = _raws.decode(message)
-        except msgspec.DecodeError as error:
+        except _NOT_JSON as error:
             return failure(None, RpcError(PARSE_ERROR, f"the message is not JSON: {error}"))
         if not requests:
             return failure(None, RpcError(INVALID_REQUEST, "a batch must have a request in it"))
@@ -106,7 +108,7 @@ class Rpc:
         raw = b"{}" if isinstance(request.params, msgspec.UnsetType) else bytes(request.params)
         try:
             params = msgspec.json.decode(raw, type=method.params)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _NOT_JSON as error:
             known = ", ".join(method.params.__struct_fields__) or "none"
             raise RpcError(
                 INVALID_PARAMS, f"{request.method}: {error}. Its parameters, by name: {known}", type="invalid_params"
@@ -129,7 +131,7 @@ def _parse(message: bytes) -> Request:
             'Send {"jsonrpc": "2.0", "id": 1, "method": ..., "params": {...}}',
             type="invalid_request",
         ) from error
-    except msgspec.DecodeError as error:
+    except _NOT_JSON as error:
         raise RpcError(PARSE_ERROR, f"the message is not JSON: {error}", type="parse_error") from error
     if request.jsonrpc != "2.0":
         raise RpcError(INVALID_REQUEST, 'jsonrpc must be "2.0"', type="invalid_request")
@@ -141,7 +143,7 @@ def _id_of(message: bytes) -> Any:
     try:
         found = msgspec.json.decode(message, type=dict[str, msgspec.Raw]).get("id", _NULL)
         return msgspec.json.decode(found, type=str | int | float | None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NOT_JSON:
         return None
 
 

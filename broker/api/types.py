@@ -13,7 +13,7 @@ from ..core.state import Run
 DEFAULT_MAX_OUTPUT = 24_000
 
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-Seq = Annotated[int, Meta(ge=0, description="A place in the journal. Cursors go on after it.")]
+Seq = Annotated[int, Meta(ge=0, le=2**53, description="A place in the journal. Cursors go on after it.")]
 MaxOutput = Annotated[int, Meta(ge=200, le=10_000_000, description="The longest text to return, in characters.")]
 ExecutionId = Annotated[str, Meta(min_length=1, max_length=200)]
 SessionRef = Annotated[str, Meta(min_length=1, max_length=200, description="A session's id or name.")]

@@ -106,6 +106,11 @@ class Session:
         return any(True for _ in self._lanes.occupants)
 
     @property
+    def stopping(self) -> bool:
+        """Whether the kernel is being ended, and its end is still to come."""
+        return self._stopping_for is not None
+
+    @property
     def closed(self) -> bool:
         return self.record.closed_at is not None
 
@@ -347,7 +352,8 @@ class Session:
         self._tell(EventType.KERNEL_STATUS, state="none", reason=input.message)
         error = {"ename": "KernelStartFailed", "evalue": input.message, "traceback": []}
         for execution in list(self._live.values()):
-            self._finish(execution, Run.LOST, kernel_state="lost", error=error, reason="the kernel did not start")
+            reason = "it never began: the kernel did not start"
+            self._finish(execution, Run.LOST, kernel_state="lost", error=error, reason=reason)
 
     def _gone(self, input: m.KernelGone) -> None:
         wanted, self._stopping_for = self._stopping_for, None

@@ -263,9 +263,8 @@ class Replies:
                     f"end, get_progress({id!r}, after=seq) for what it prints next, interrupt({id!r}) to stop it."
                 )
             case Run.KILLED | Run.LOST if record.kernel_state == "lost":
-                began = "" if record.started_at else "It never began. "
                 return (
-                    f"{began}{_sentence(record.reason)} The variables of this session are gone; the next execute "
+                    f"{_sentence(record.reason)} The variables of this session are gone; the next execute "
                     "starts a new kernel."
                 )
             case Run.LOST:

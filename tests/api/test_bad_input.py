@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
 
-from ..running import BrokerProcess, CallFailed, Wire
+from ..running import PATIENCE, TOKEN, BrokerProcess, CallFailed, Wire
 
 RPC = "api/broker/v1/rpc"
 
@@ -84,6 +85,58 @@ async def test_a_socket_goes_on_after_every_kind_of_nonsense(wire: Wire, session
     assert execution["state"] == "awaiting_input"
     await wire.call("send_stdin", execution_id=execution["execution_id"], data="")
     assert "still here" in (await wire.done(execution["execution_id"]))["text"]
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "code"),
+    [
+        ("{", -32700),
+        (b"\xff\xfe", -32700),
+        ("[" * 100_000, -32700),
+        ('{"a":' * 100_000, -32700),
+        ('{"jsonrpc":"2.0","method":"execute","params":' + "[" * 100_000 + "]" * 100_000 + "}", -32700),
+        ("[]", -32600),
+        ("null", -32600),
+    ],
+    ids=["open", "not UTF-8", "deep list", "deep object", "deep params", "empty batch", "null"],
+)
+async def test_over_a_socket_nonsense_is_answered_and_so_is_the_next_message(
+    broker: BrokerProcess, nonsense: str | bytes, code: int
+) -> None:
+    url = broker.url.replace("http", "ws", 1) + "api/broker/v1/ws"
+    async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as socket:
+        await socket.send(nonsense)
+        await socket.send('{"jsonrpc":"2.0","id":1,"method":"list_sessions"}')
+        async with asyncio.timeout(PATIENCE):
+            answers = [json.loads(await socket.recv()) for _ in range(2)]
+    refused, answered = sorted(answers, key=lambda answer: answer["id"] is not None)
+    assert (refused["id"], refused["error"]["code"]) == (None, code)
+    assert (answered["id"], "result" in answered) == (1, True)
+
+
+async def test_a_text_frame_that_is_not_utf8_ends_its_own_connection_only(broker: BrokerProcess, wire: Wire) -> None:
+    async with broker.connect() as other:
+        await other.socket.send(b"\xff\xfe", text=True)  # RFC 6455, section 8.1: the connection must fail
+        await asyncio.wait_for(other.socket.wait_closed(), PATIENCE)
+    assert (await wire.call("list_kernelspecs"))["kernelspecs"]
+
+
+@pytest.mark.parametrize("after", [2**53 + 1, 2**63, 2**64, 10**400])
+@pytest.mark.parametrize("method", ["wait", "get_async_log", "get_progress"])
+async def test_a_seq_that_no_event_can_have(wire: Wire, session: str, method: str, after: int) -> None:
+    execution = await wire.execute("1", session=session)
+    with pytest.raises(CallFailed, match=r"\$.after") as error:
+        await wire.call(method, execution_id=execution["execution_id"], after=after)
+    assert error.value.code == -32602
+
+
+async def test_an_environment_that_no_process_can_have(wire: Wire) -> None:
+    for env in ({"A": "x\0"}, {"A=B": "x"}):
+        with pytest.raises(CallFailed, match="could not be started") as error:
+            await wire.call("create_session", name="bad-env", env=env)
+        assert error.value.type == "kernel_start_failed"
+    sessions = await wire.call("list_sessions")
+    assert "bad-env" not in [session["name"] for session in sessions["sessions"]]
 
 
 async def test_a_message_of_twenty_megabytes_is_refused_in_words_and_all_else_goes_on(wire: Wire, session: str) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 import websockets
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.routing import URLSpec
 
 from broker import app
+from broker.api import auth
 from broker.api.auth import Gate
 from broker.api.websocket import Connections
 
@@ -65,8 +67,18 @@ def test_a_post_without_the_token_runs_nothing(broker: BrokerProcess, tmp_path: 
     assert not marker.exists()
 
 
-def test_a_token_in_the_url_is_no_token(broker: BrokerProcess) -> None:
-    assert broker.request(f"metrics?token={TOKEN}", token=None)[0] == 401
+@pytest.mark.parametrize("path", [path for path in routes() if path != PUBLIC])
+def test_a_token_in_the_url_is_no_token(broker: BrokerProcess, path: str) -> None:
+    assert broker.request(f"{path}?token={TOKEN}", token=None)[0] == 401
+
+
+def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr(auth.hmac, "compare_digest", lambda *both: compared.append(both) or True)
+    headers = HTTPHeaders({"Host": "localhost", "Authorization": "Bearer guess"})
+    request = HTTPServerRequest(start_line=RequestStartLine("GET", "/", "HTTP/1.1"), headers=headers)
+    Gate("t").check(request)
+    assert compared == [(b"guess", b"t")], "nothing else decides"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "token"])
@@ -130,6 +142,7 @@ async def test_kernels_listen_where_only_their_owner_can_come(start_broker: Call
     async with broker.connect() as wire:
         session = await wire.call("create_session", name="a")
         assert_private(Path(session["connection_file"]))
+        # Stock ipykernel has one port, for what its forked children print, where it takes only what bears a secret.
         listening = psutil.Process(session["kernel_pid"]).net_connections("inet")
         assert not [c for c in listening if c.status == "LISTEN" and c.laddr.ip not in ("127.0.0.1", "::1")]
         await wire.execute("print('x')", session="a")

@@ -125,7 +125,7 @@ async def test_what_was_queued_for_a_kernel_that_died_is_lost_and_never_runs(
     for execution in (await wire.done(queued["execution_id"]), await attached):
         assert (execution["state"], execution["kernel_state"]) == ("lost", "lost")
         assert execution["started_at"] is None
-        assert execution["hint"].startswith("It never began.")
+        assert execution["hint"].startswith("It never began: the kernel died")
         finish = await finish_of(wire, execution["execution_id"])
         assert finish["reason"] == "it never began: the kernel died (exit status 3)"
     # A new kernel runs what comes now, and none of the old.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..running import CallFailed, Wire, assert_whole
+from ..kernelspecs import install_ipykernel
+from ..running import BrokerProcess, CallFailed, Wire, assert_whole
 from .tools import Gate, detached, kernel_pid, started, true
 
 
@@ -137,3 +139,38 @@ async def test_an_execution_in_another_session_is_no_reason_to_reject(wire: Wire
     finally:
         gate.open()
         await wire.call("close_session", session=other)
+
+
+async def test_a_restart_returns_when_there_is_a_new_kernel_and_ends_what_ran_in_the_old_one(
+    wire: Wire, session: str
+) -> None:
+    await wire.execute("kept = 1", session=session)
+    before = await wire.call("get_session", session=session)
+    running = await detached(wire, session, "print('begun')\nwhile True: pass")
+    queued = await wire.execute("1", session=session, wait=0)
+    after = await wire.call("restart_session", session=session)
+    assert after["kernel_state"] == "idle"
+    assert (after["kernel_pid"] != before["kernel_pid"], after["kernel_id"]) == (True, before["kernel_id"])
+    for execution_id, begins in ((running, "The session"), (queued["execution_id"], "It never began: the session")):
+        execution = await wire.done(execution_id)
+        assert (execution["state"], execution["kernel_state"]) == ("killed", "lost")
+        assert execution["hint"].startswith(f"{begins} was restarted.")
+        assert_whole(await wire.events(execution_id))
+    new = await wire.execute("print('kept' in globals())", session=session)
+    assert (new["state"], new["text"]) == ("completed", "False\n")
+    assert "the session was restarted" in new["hint"]
+
+
+async def test_a_session_that_is_closed_while_its_kernel_starts_says_so_to_who_made_it(
+    start_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker, gate = start_broker(), Gate(tmp_path)
+    install_ipykernel(broker, "slow", f"exec({gate.wait!r})")
+    async with broker.connect() as wire:
+        making = wire.begin("create_session", name="s", kernel="slow")
+        await true(broker.kernels)
+        assert (await wire.call("close_session", session="s"))["kernel_state"] == "closed"
+        with pytest.raises(CallFailed, match="was closed before its kernel was ready") as refused:
+            await making
+        assert refused.value.type == "unknown_session"
+        assert broker.kernels() == []

@@ -144,8 +144,8 @@ async def test_a_prompt_whose_client_has_gone_is_answered_by_another(
     async with broker.connect() as client:
         asked = await client.execute(ASK, session=session, wait=None)
         cut(client)
-    (listed,) = (await wire.call("list_async_executions"))["executions"]
-    assert listed["execution_id"] == asked["execution_id"]
+    detached = (await wire.call("list_async_executions"))["executions"]
+    (listed,) = [execution for execution in detached if execution["execution_id"] == asked["execution_id"]]
     assert listed["input_request"] == {"prompt": "name? ", "password": False}
     await wire.call("send_stdin", execution_id=listed["execution_id"], data="from another")
     assert await said(wire, listed["execution_id"]) == "got 'from another'\n"
