@@ -30,7 +30,7 @@ ROUND = 2000
 """Inputs handled in one round at most, so that callers are answered during a flood too."""
 LEAVE_PATIENCE = 5.0
 """Seconds that a last round may take when the broker stops: the disk may refuse."""
-LINGER = 0.005
+LINGER = 0.02
 """Seconds that output may wait for more of it, where nobody's call waits: what comes together shares a transaction."""
 
 
