@@ -32,7 +32,6 @@ import msgspec
 
 from .core.events import Event, EventType
 from .core.records import ExecutionRecord, SessionRecord
-from .core.state import ENDED, Run
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -597,4 +596,3 @@ class _Code(msgspec.Struct):
 _CODE = msgspec.json.Decoder(_Code)
 _EXECUTION = msgspec.json.Decoder(ExecutionRecord)
 _SESSION = msgspec.json.Decoder(SessionRecord)
-ALIVE: tuple[Run, ...] = tuple(run for run in Run if run not in ENDED)

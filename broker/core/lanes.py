@@ -22,10 +22,6 @@ class Lanes:
     def enqueue(self, execution_id: str) -> None:
         self._queue.append(execution_id)
 
-    def withdraw(self, execution_id: str) -> None:
-        """Take an execution out of the queue."""
-        self._queue.remove(execution_id)
-
     @property
     def queued(self) -> tuple[str, ...]:
         return tuple(self._queue)

@@ -19,8 +19,8 @@ from .cells import Cell, join
 from .rendering import STREAM, Output, Outputs, Rendered, decode, last_clear, render
 
 T = TypeVar("T")
-READ_IN_PLACE = 256 * 1024
-"""Bytes of output up to which it is read at once, without a thread."""
+SMALL_OUTPUT, FEW_EVENTS = 256 * 1024, 1000
+"""How many bytes of output, in how many events, are read at once. More would hold up the loop, and goes to a thread."""
 
 
 class _OutputBody(msgspec.Struct):
@@ -121,7 +121,7 @@ class Replies:
 
         def read(connection: sqlite3.Connection) -> tuple[Rendered, list[dict[str, object]]]:
             source: Outputs = OutputSource(connection, record, after, until)
-            if record.bytes <= READ_IN_PLACE:
+            if _is_small(record):
                 source = HeldOutputs(list(source.forward()))
             return render(source, max_output, partial=after > 0), join(source, max_output)
 
@@ -161,7 +161,7 @@ class Replies:
         )
 
     async def _read(self, record: ExecutionRecord, read: Callable[[sqlite3.Connection], T]) -> T:
-        if record.bytes <= READ_IN_PLACE:
+        if _is_small(record):
             return self._journal.here(read)
         return await self._journal.in_thread(read)
 
@@ -275,6 +275,10 @@ class Replies:
         if record.state_was_lost:
             return f"This ran in a new kernel, without the variables of before: {record.state_was_lost}."
         return None
+
+
+def _is_small(record: ExecutionRecord) -> bool:
+    return record.bytes <= SMALL_OUTPUT and record.n <= FEW_EVENTS
 
 
 def _iso(moment: float | None) -> str | None:
