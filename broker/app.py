@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -44,13 +46,15 @@ from .discovery import (
 )
 from .journal import Journal, JournalError
 from .kernel.driver import KernelDriver, Report
-from .kernel.jupyter import JupyterDriver
+from .kernel.jupyter import JupyterDriver, kernel_id_of
+from .kernel.pool import Pool
+from .kernel.provisioner import BrokerProvisioner, end_fork_servers
 from .service import Broker
 from .views.metrics import registry
 from .views.reports import Reporter, print_report
 
 API = "api/broker/v1/"
-LONGEST_IPC_DIRECTORY = 107 - len("/kernel-00000000-0000-0000-0000-000000000000-ipc-5")
+LONGEST_IPC_DIRECTORY = 107 - len("/01234567/kernel-00000000-0000-0000-0000-000000000000-ipc-5")
 """A Unix socket's path has at most 107 bytes (``unix(7)``)."""
 
 
@@ -60,6 +64,7 @@ def make_manager(connection_dir: Path, config: Config | None = None) -> AsyncMul
     context.max_sockets = 65_535
     ours = Config()
     ours.KernelManager.transport = "ipc"
+    ours.BrokerProvisioner.keep_outbox = True
     ours.merge(config or Config())
     # A singleton, which whoever was first has made without our configuration.
     KernelProvisionerFactory.instance().default_provisioner_name = "jupyter-broker-provisioner"
@@ -74,7 +79,10 @@ def make_manager(connection_dir: Path, config: Config | None = None) -> AsyncMul
 
 
 def kernel_directory(data_dir: Path) -> Path:
-    """Where the kernels' sockets and connection files are: for the owner only, and with a short name."""
+    """Where this broker's kernels' sockets, connection files and outboxes are.
+
+    For the owner only, with a short name, and for one data directory: what nobody knows in it is nobody's.
+    """
     directory = Path(jupyter_runtime_dir()) / "broker"
     if len(os.fsencode(directory)) > LONGEST_IPC_DIRECTORY:
         directory = Path(tempfile.gettempdir()) / f"jupyter-broker-{os.getuid()}"
@@ -83,7 +91,21 @@ def kernel_directory(data_dir: Path) -> Path:
     if status.st_uid != os.getuid() or not directory.is_dir() or directory.is_symlink():
         raise PermissionError(f"{directory} belongs to somebody else; set JUPYTER_RUNTIME_DIR to a shorter path")
     directory.chmod(0o700)
+    directory /= hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:8]
+    directory.mkdir(mode=0o700, exist_ok=True)
     return directory
+
+
+def sweep(directory: Path, journal: Journal) -> None:
+    """Remove what earlier brokers were killed too soon to remove: outboxes of kernels that are no session's any more.
+
+    A kernel of a pool may still be alive; it ends by itself when it notices.
+    """
+    known = {f"kernel-{kernel_id_of(session)}" for session in journal.sessions()}
+    for outbox in directory.glob("*.outbox"):
+        if outbox.stem not in known:
+            shutil.rmtree(outbox, ignore_errors=True)
+            outbox.with_suffix(".log").unlink(missing_ok=True)
 
 
 class ServeApp(BaseApp):
@@ -102,6 +124,8 @@ class ServeApp(BaseApp):
     JUPYTER_BROKER_TOKEN=... jupyter broker serve         # with a token of your own
     jupyter broker serve --handover-after=10              # callers get control back after ten seconds
     """)
+
+    classes = [BrokerProvisioner]  # noqa: RUF012
 
     ip = Unicode("127.0.0.1", help="The address to listen on. Anyone who reaches it and has the token runs code.").tag(
         config=True
@@ -122,6 +146,9 @@ class ServeApp(BaseApp):
         config=True
     )
     ready_fd = Integer(-1, help="A descriptor that gets a line when the broker listens.").tag(config=True)
+    pool_size = Integer(
+        1, min=0, help="How many kernels to keep ready of each Python kernelspec in use; the default one, at first."
+    ).tag(config=True)
     max_sessions = Integer(1000, min=1, help="How many sessions may be open at once.").tag(config=True)
     quiet = Bool(False, help="Print no reports.").tag(config=True)
 
@@ -132,6 +159,8 @@ class ServeApp(BaseApp):
         "data-dir": "BaseApp.broker_data_dir",
         "handover-after": "ServeApp.handover_after",
         "report-every": "ServeApp.report_every",
+        "pool-size": "ServeApp.pool_size",
+        "preload": "BrokerProvisioner.preload",
         "exit-when-idle": "ServeApp.exit_when_idle",
         "allow-host": "ServeApp.allow_hosts",
         "allow-origin": "ServeApp.allow_origins",
@@ -173,38 +202,23 @@ class ServeApp(BaseApp):
         token = os.environ.pop("JUPYTER_BROKER_TOKEN", "") or secrets.token_urlsafe(32)
 
         journal = Journal(data_dir / "journal.sqlite")
-        manager = make_manager(kernel_directory(data_dir), self.config)
-
-        def make_driver(report: Report) -> KernelDriver:
-            return JupyterDriver(report, manager, start_timeout=self.start_timeout)
-
-        broker = Broker(
-            journal,
-            make_driver,
-            lambda: kernelspecs(manager),
-            default_kernel=manager.default_kernel_name,
-            max_sessions=self.max_sessions,
-        )
+        directory = kernel_directory(data_dir)
+        sweep(directory, journal)
+        manager = make_manager(directory, self.config)
+        pool = Pool(manager, self.pool_size, self.start_timeout)
+        broker = self._make_broker(journal, manager, pool)
         connections = Connections()
         methods = Methods(broker, handover_after=self.handover_after)
         gate = Gate(token, hosts=[*LOOPBACK, host, *self.allow_hosts], allow_origins=self.allow_origins)
-        server = HTTPServer(
-            make_application(gate, broker, methods, connections),
-            max_body_size=MAX_TRANSPORT,
-            max_header_size=65_536,
-            body_timeout=60,
-            idle_connection_timeout=3600,
-        )
+        server = make_server(make_application(gate, broker, methods, connections))
         reporter = Reporter(broker, self.report_every)
         reporter.to(connections.report)
         if not self.quiet:
             reporter.to(lambda report: print_report(report, sys.stderr))
 
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        stop = stop_on_signals()
         broker.restore()
+        pool.want(manager.default_kernel_name)
         server.add_sockets(sockets)
         started = datetime.now(UTC).isoformat()
         write_info(BrokerInfo(url=url, token=token, pid=os.getpid(), data_dir=str(data_dir), started_at=started))
@@ -223,11 +237,25 @@ class ServeApp(BaseApp):
             for task in background:
                 task.cancel()
             await broker.stop()
+            await pool.close()
+            await end_fork_servers()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.close_all_connections(), 2)
             await journal.close()
             manager.context.destroy(linger=0)
             lock.release()
+
+    def _make_broker(self, journal: Journal, manager: AsyncMultiKernelManager, pool: Pool) -> Broker:
+        def make_driver(report: Report) -> KernelDriver:
+            return JupyterDriver(report, manager, start_timeout=self.start_timeout, pool=pool)
+
+        return Broker(
+            journal,
+            make_driver,
+            lambda: kernelspecs(manager),
+            default_kernel=manager.default_kernel_name,
+            max_sessions=self.max_sessions,
+        )
 
     def _say_ready(self) -> None:
         if self.ready_fd >= 0:
@@ -246,6 +274,25 @@ class ServeApp(BaseApp):
                 self.log.info("nobody has needed this broker for %g seconds", self.exit_when_idle)
                 stop.set()
                 return
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def make_server(application: Application) -> HTTPServer:
+    """The HTTP server, with bounds on all that a client could let it wait for, or fill it with."""
+    return HTTPServer(
+        application,
+        max_body_size=MAX_TRANSPORT,
+        max_header_size=65_536,
+        body_timeout=60,
+        idle_connection_timeout=3600,
+    )
 
 
 def make_application(gate: Gate, broker: Broker, methods: Methods, connections: Connections) -> Application:

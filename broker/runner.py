@@ -72,6 +72,10 @@ class Runner:
         self._timer: asyncio.TimerHandle | None = None
         self._kept: SessionRecord | None = None
         """The session's record as the journal has it."""
+        self._changed: dict[str, ExecutionRecord] = {}
+        """The executions' records that changed since the last commit, be it without an event."""
+        self._heard: list[int] = []
+        """The numbers of what was heard from the kernel's outbox since the last commit."""
         self._starting: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._task = asyncio.ensure_future(self._run())
@@ -144,7 +148,7 @@ class Runner:
             input, answer = self._inbox.popleft()
             try:
                 self._recall(input)
-                round.add(self.session.handle(input, now), answer)
+                round.add(self._handle(input, now), answer)
             except BrokerError as error:
                 if answer and not answer.done():
                     answer.set_exception(error)
@@ -156,9 +160,23 @@ class Runner:
         if not self._inbox and not self._leaving:
             self._called.clear()
 
+    def _handle(self, input: m.Input, now: m.Now) -> m.Step:
+        before = self.session.record.heard
+        step = self.session.handle(input, now)
+        if self.session.record.heard > before:
+            self._heard.append(self.session.record.heard)
+        self._changed.update((record.execution_id, record) for record in step.changed)
+        return step
+
     async def _finish(self, round: _Round) -> None:
         """Append, and only then answer and act."""
-        committed = await self._append(round.events) if round.events else Committed(self._journal.seq, 0)
+        committed = Committed(self._journal.seq, 0)
+        # What was heard and makes no event is read again after a crash. That must not become much, either.
+        if round.events or len(self._heard) >= ROUND:
+            heard, self._heard = self._heard, []
+            committed = await self._append(round.events)
+            if heard:
+                self._driver.digested(heard[-1])
         for answer, result in round.answers:
             if not answer.done():
                 answer.set_result(committed if result is None else result)
@@ -169,18 +187,15 @@ class Runner:
         """Let the session know an execution again that it has long forgotten."""
         execution_id = getattr(input, "execution_id", None)
         if execution_id and self.session.find(execution_id) is None and not isinstance(input, m.Idle | m.Replied):
-            record = self._journal.execution(execution_id)
+            record = self._changed.get(execution_id) or self._journal.execution(execution_id)
             if record and record.session_id == self.session.record.session_id:
                 self.session.remember(record)
 
     async def _append(self, events: list[Event]) -> Committed:
-        touched: dict[str, ExecutionRecord] = {}
-        for event in events:
-            if event.execution_id and (record := self.session.find(event.execution_id)):
-                touched[event.execution_id] = record
+        executions, self._changed = self._changed, {}
         session = self.session.record
         changed, self._kept = session != self._kept, copy(session)
-        return await self._journal.append(events, touched.values(), [session] if changed else ())
+        return await self._journal.append(events, executions.values(), [session] if changed else ())
 
     async def _perform(self, effect: m.Effect) -> None:
         driver = self._driver

@@ -31,6 +31,7 @@ from .core.errors import (
 from .core.records import ExecutionRecord, SessionRecord
 from .core.session import INTERRUPT_PATIENCE, Session
 from .core.state import Run
+from .core.turns import Waits
 from .ids import looks_like_session_id, new_id, new_session_id
 from .journal import Committed, Journal, Scope
 from .kernel.driver import KernelDriver, Report
@@ -79,8 +80,6 @@ class Broker:
                 (record, self.journal.code(record.execution_id)) for record in alive.pop(session.session_id, [])
             ]
             state = session.kernel_state
-            if state == "ready":
-                session.kernel_state = "starting"
             runner = self._drive(Session(session, unfinished))
             runner.feed(m.Restored())
             if state in ("starting", "ready"):
@@ -177,7 +176,7 @@ class Broker:
         record = runner.session.record
         seq = self.journal.seq
         await runner.submit(m.EnsureKernel())
-        while record.kernel_state != "ready" or runner.session.stopping:
+        while not runner.session.ready or runner.session.stopping:
             if runner.session.closed:
                 raise UnknownSession(f"session {record.name!r} was closed before its kernel was ready")
             if record.kernel_state == "none":
@@ -346,7 +345,7 @@ class Broker:
         return await self.until(record.owner, record.execution_id, lambda _: False, INTERRUPT_PATIENCE + 1)
 
     async def kill(self, record: ExecutionRecord) -> ExecutionRecord:
-        """Interrupt an execution, and kill its kernel if that does not end it."""
+        """Interrupt an execution, and kill its kernel, with all that runs there, if that does not end it."""
         if not record.run.ended:
             await self.tell(record, m.Kill(record.execution_id))
         return await self.until(record.owner, record.execution_id, lambda _: False, None)
@@ -364,6 +363,11 @@ class Broker:
         """Where a queued execution stands, and behind which; None if it is not queued."""
         runner = self.runner_of(record)
         return runner.session.place(record.execution_id) if runner and record.run is Run.QUEUED else None
+
+    def waits(self, record: ExecutionRecord) -> Waits | None:
+        """What a queued execution waits for; None if it is not queued."""
+        runner = self.runner_of(record)
+        return runner.session.waits(record.execution_id) if runner and record.run is Run.QUEUED else None
 
     async def stop(self) -> None:
         """Let go of every kernel. They run on."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from .kernelspecs import install_ipykernel
 from .running import BrokerProcess, Wire
 
 _names = itertools.count(1)
@@ -14,6 +15,7 @@ _names = itertools.count(1)
 def broker() -> Iterator[BrokerProcess]:
     """A broker that all tests share. Each works in a session of its own."""
     process = BrokerProcess()
+    install_ipykernel(process, "stock", "pass")
     try:
         yield process.start()
     finally:
@@ -32,6 +34,15 @@ async def session(wire: Wire) -> AsyncIterator[str]:
     """The name of a session that no other test uses. It is closed at the end."""
     name = f"session-{next(_names)}"
     await wire.call("create_session", name=name)
+    yield name
+    await wire.call("close_session", session=name)
+
+
+@pytest.fixture
+async def stock_session(wire: Wire) -> AsyncIterator[str]:
+    """The same, with ipykernel as it is: a kernel that promises nothing."""
+    name = f"session-{next(_names)}"
+    await wire.call("create_session", name=name, kernel="stock")
     yield name
     await wire.call("close_session", session=name)
 

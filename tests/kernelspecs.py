@@ -11,11 +11,11 @@ IPYKERNEL = "import runpy, sys; sys.argv = ['ipykernel_launcher', '-f', sys.argv
 IPYKERNEL += "runpy.run_module('ipykernel_launcher', run_name='__main__')"
 
 
-def install(broker: BrokerProcess, name: str, argv: list[str]) -> None:
-    """Install a kernelspec, as ``jupyter kernelspec install`` does."""
+def install(broker: BrokerProcess, name: str, argv: list[str], **more: object) -> None:
+    """Install a kernelspec, as ``jupyter kernelspec install`` does. ``more`` goes into it as it is."""
     directory = broker.root / "data" / "kernels" / name
     directory.mkdir(parents=True)
-    spec = {"argv": argv, "display_name": f"Kernel {name}", "language": "python"}
+    spec = {"argv": argv, "display_name": f"Kernel {name}", "language": "python", **more}
     (directory / "kernel.json").write_text(json.dumps(spec))
 
 

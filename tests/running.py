@@ -89,9 +89,9 @@ class BrokerProcess:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 environment = process.environ()
-                if "JUPYTER_BROKER_KERNEL_ID" in environment and environment.get("JUPYTER_DATA_DIR") == str(
-                    self.root / "data"
-                ):
+                # A process that kernels are forked from has dashes in place of an id.
+                id = environment.get("JUPYTER_BROKER_KERNEL_ID", "-")
+                if not id.startswith("-") and environment.get("JUPYTER_DATA_DIR") == str(self.root / "data"):
                     found.append(process)
         return found
 

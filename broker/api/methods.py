@@ -176,7 +176,8 @@ class Methods:
         if not record.run.ended:
             hint = (
                 "It was interrupted several times and runs on: it catches KeyboardInterrupt, or is in code that "
-                "cannot be interrupted. kill ends it, at the price of the kernel's variables."
+                "cannot be interrupted. kill ends it, at the price of the kernel's variables, and of all else that "
+                "runs in that kernel."
             )
         elif before.run.ended:
             hint = f"It was over already ({record.run})."
@@ -187,7 +188,7 @@ class Methods:
 
     @method
     async def kill(self, caller: Caller, params: t.KillParams) -> t.Killed:
-        """End an execution, or all of the caller's: by an interrupt, or with its kernel if that is not enough."""
+        """End an execution, or all of the caller's: by an interrupt, or else with its kernel and all else in it."""
         if params.execution_id is not None:
             records = [self._broker.record(caller.owner, params.execution_id)]
         else:

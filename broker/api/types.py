@@ -18,6 +18,15 @@ MaxOutput = Annotated[int, Meta(ge=200, le=10_000_000, description="The longest 
 ExecutionId = Annotated[str, Meta(min_length=1, max_length=200)]
 SessionRef = Annotated[str, Meta(min_length=1, max_length=200, description="A session's id or name.")]
 
+OnBusy = Annotated[
+    Literal["auto", "queue", "concurrent", "reject"],
+    Meta(
+        description="auto: behind what somebody awaits, beside what is detached. queue: alone, when nothing else runs "
+        "any more. concurrent: at once, beside all. reject: refused unless auto would begin at once. A kernel that "
+        "does not promise `concurrent` runs one at a time, in order."
+    ),
+]
+
 
 class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Parameters of a method, by name."""
@@ -34,7 +43,7 @@ class ExecuteParams(Params):
     working_directory: str | None = None
     wait: Seconds | msgspec.UnsetType | None = msgspec.UNSET
     stdin: list[str] = []
-    on_busy: Literal["auto", "queue", "concurrent", "reject"] = "auto"
+    on_busy: OnBusy = "auto"
     request_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     max_output: MaxOutput = DEFAULT_MAX_OUTPUT
     label: Annotated[str, Meta(max_length=200)] | None = None
@@ -124,7 +133,10 @@ class Truncated(Result):
 
 
 class Place(Result):
-    """Where a queued execution stands: 1 is next. ``behind`` is what it waits for, null for its kernel's start."""
+    """Where a queued execution stands: 1 is next. ``behind`` is what it waits for, null for its kernel's start.
+
+    What that is depends on ``on_busy``, and on whether the kernel promises ``concurrent``. See the ``hint``.
+    """
 
     position: int
     behind: str | None

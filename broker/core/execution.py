@@ -6,7 +6,6 @@ import enum
 
 import msgspec
 
-from .messages import Replied
 from .records import ExecutionRecord
 from .state import Completion, Run
 from .stdin import Stdin
@@ -36,10 +35,10 @@ class Execution:
         self.record = record
         self.code = code
         self.stdin = Stdin()
-        self.completion = Completion.NONE
-        self.reply: Replied | None = None
-        self.raised: dict[str, object] | None = None
-        """The last ``error`` it published: how it ended, should its reply be missing."""
+        self.sent = False
+        """Whether this broker has sent it to the kernel: not if a former one has, or was about to."""
+        self.answered = False
+        """Whether this broker has answered a prompt of it."""
         self.handover_at: float | None = None
         self.probe_at: float | None = None
         self.stopping: Stopping | None = None
@@ -58,11 +57,12 @@ class Execution:
 
     def outcome(self) -> tuple[Run, dict[str, object] | None]:
         """How it ended, from what is known once its lane is done with it, and the error if it raised one."""
-        error = self.raised if self.reply is None else self.reply.error
-        if self.reply is None and Completion.IDLE not in self.completion and error is None:
+        ending = self.record.ending
+        error = ending.raised if ending.reply is None else ending.reply.error
+        if ending.reply is None and Completion.IDLE not in ending.completion and error is None:
             return Run.LOST, None
-        if self.reply is not None and self.reply.status != "ok" and error is None:
-            error = {"ename": self.reply.status, "evalue": "", "traceback": []}
+        if ending.reply is not None and ending.reply.status != "ok" and error is None:
+            error = {"ename": ending.reply.status, "evalue": "", "traceback": []}
         if error is None:
-            return (Run.INTERRUPTED if self.stopping and self.reply is None else Run.COMPLETED), None
+            return (Run.INTERRUPTED if self.stopping and ending.reply is None else Run.COMPLETED), None
         return (Run.INTERRUPTED if self.stopping else Run.FAILED), error

@@ -1,4 +1,4 @@
-"""Which execution runs next, and where in the kernel.
+"""The places in a kernel where executions run, and the queue before them.
 
 The queue is the broker's. A lane (the main shell, or a subshell beside it) holds one request at a time, so the
 kernel has nothing queued that its ``stop_on_error`` could abort (messaging spec, "Execute").
@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 
 MAIN = "main"
+MAX_LANES = 64
+"""So many run in one kernel at once, at most. Each lane is a thread there."""
 
 
 class Lanes:
@@ -17,10 +19,14 @@ class Lanes:
 
     def __init__(self) -> None:
         self._queue: deque[str] = deque()
-        self._occupant: dict[str, str | None] = {MAIN: None}
+        self._eager: dict[str, None] = {}
+        self._occupant: dict[str, str] = {}
 
-    def enqueue(self, execution_id: str) -> None:
+    def enqueue(self, execution_id: str, *, eager: bool = False) -> None:
+        """Put an execution last. ``eager``: it would not wait for those before it."""
         self._queue.append(execution_id)
+        if eager:
+            self._eager[execution_id] = None
 
     @property
     def queued(self) -> tuple[str, ...]:
@@ -30,29 +36,34 @@ class Lanes:
     def head(self) -> str | None:
         return self._queue[0] if self._queue else None
 
-    def occupant(self, lane: str) -> str | None:
-        return self._occupant.get(lane)
+    @property
+    def first_eager(self) -> str | None:
+        return next(iter(self._eager), None)
 
     @property
     def occupants(self) -> Iterator[str]:
-        return (occupant for occupant in self._occupant.values() if occupant is not None)
+        """What runs: in the main shell first, then in the order in which it began."""
+        if MAIN in self._occupant:
+            yield self._occupant[MAIN]
+        yield from (occupant for lane, occupant in self._occupant.items() if lane != MAIN)
 
-    @property
-    def free(self) -> bool:
-        """Whether a new execution would begin at once in the main shell."""
-        return not self._queue and self._occupant[MAIN] is None
+    def free(self, *, concurrent: bool) -> str | None:
+        """The lane that the next execution gets, None if all are taken. Unless ``concurrent``, there is but one."""
+        names = (MAIN, *(f"lane-{number}" for number in range(1, MAX_LANES if concurrent else 1)))
+        return next((name for name in names if name not in self._occupant), None)
 
     def occupy(self, lane: str, execution_id: str) -> None:
         """Put an execution, queued or taken over, into a lane."""
-        assert self._occupant.get(lane) is None, "a lane holds one request at a time"
-        if execution_id in self._queue:
-            self._queue.remove(execution_id)
+        assert lane not in self._occupant, "a lane holds one request at a time"
+        self._dequeue(execution_id)
         self._occupant[lane] = execution_id
 
     def vacate(self, execution_id: str) -> None:
         """Free the lane that this execution has, or its place in the queue."""
+        self._dequeue(execution_id)
+        self._occupant = {lane: occupant for lane, occupant in self._occupant.items() if occupant != execution_id}
+
+    def _dequeue(self, execution_id: str) -> None:
+        self._eager.pop(execution_id, None)
         if execution_id in self._queue:
             self._queue.remove(execution_id)
-        for lane, occupant in self._occupant.items():
-            if occupant == execution_id:
-                self._occupant[lane] = None

@@ -121,7 +121,13 @@ class KernelGone(msgspec.Struct, frozen=True):
     exit_status: int | None
 
 
-class Published(msgspec.Struct, frozen=True):
+class FromKernel(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the kernel itself said. ``number`` is its place in the kernel's outbox, 0 if it has none."""
+
+    number: int = 0
+
+
+class Published(FromKernel, frozen=True):
     """An IOPub message for one execution, or for none that this broker knows (``execution_id`` None)."""
 
     execution_id: str | None
@@ -132,13 +138,13 @@ class Published(msgspec.Struct, frozen=True):
     """More fields for the event: ``buffers``, ``content_base64``."""
 
 
-class Idle(msgspec.Struct, frozen=True):
+class Idle(FromKernel, frozen=True):
     """``status: idle`` for this execution."""
 
     execution_id: str
 
 
-class Replied(msgspec.Struct, frozen=True):
+class Replied(FromKernel, frozen=True):
     """``execute_reply`` for this execution."""
 
     execution_id: str
@@ -147,18 +153,29 @@ class Replied(msgspec.Struct, frozen=True):
     execution_count: int | None = None
 
 
-class Prompted(msgspec.Struct, frozen=True):
-    """``input_request`` for this execution."""
+class Prompted(FromKernel, frozen=True):
+    """``input_request`` for this execution; ``request_id`` is its ``msg_id``."""
 
     execution_id: str
     prompt: str
     password: bool
+    request_id: str = ""
 
 
-class ProbeAnswered(msgspec.Struct, frozen=True):
+class ProbeAnswered(FromKernel, frozen=True):
     """The lane of this execution answered a request that was sent after it. So it is over."""
 
     execution_id: str
+
+
+class RollCall(FromKernel, frozen=True):
+    """What a kernel that was taken back says of itself, where it promises to lose nothing.
+
+    Which executions ever reached it, and which of them ask for input: the prompt, and whether it is for a password.
+    """
+
+    received: frozenset[str]
+    prompts: dict[str, tuple[str, bool]] = {}
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -185,6 +202,7 @@ Input = (
     | Replied
     | Prompted
     | ProbeAnswered
+    | RollCall
     | Tick
 )
 
@@ -231,8 +249,12 @@ Effect = StartKernel | KillKernel | SendExecute | SendInput | SendInterrupt | Pr
 
 
 class Step(NamedTuple):
-    """What one input led to."""
+    """What one input led to. ``changed`` are the records of executions that it changed, be it without an event.
+
+    They go into the next commit together with the session's, which says how far the kernel's outbox was heard.
+    """
 
     events: list[Event]
     effects: list[Effect]
+    changed: list[ExecutionRecord]
     result: Any

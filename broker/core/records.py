@@ -1,7 +1,9 @@
-"""What is known of an execution and of a session: the fold of their events.
+"""What is known of an execution and of a session.
 
-A record changes in one place only, :func:`apply`, and only by an event. So the record in memory, the one the
-journal keeps beside the events, and one folded again from the events are the same.
+It is the fold of their events, and changes by :func:`apply` only; but for what the kernel has said so far of how an
+execution ends (:class:`Ending`) and how far its outbox was heard (``heard``). No event says these, so they cannot be
+folded again. They are kept since the journal commits the records together with the events: whatever is not in it will
+be read from the outbox once more, and what is in it never will.
 """
 
 from __future__ import annotations
@@ -12,7 +14,23 @@ from typing import Any
 import msgspec
 
 from .events import Event, EventType
-from .state import Attachment, Run, advance, detach
+from .state import Attachment, Completion, Run, advance, detach
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What an ``execute_reply`` said."""
+
+    status: str
+    error: dict[str, Any] | None = None
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What the kernel has said of how an execution ended, before all of it was there."""
+
+    completion: Completion = Completion.NONE
+    reply: Reply | None = None
+    raised: dict[str, Any] | None = None
+    """The last ``error`` it published: how it ended, should its reply be missing."""
 
 
 class ExecutionRecord(msgspec.Struct, kw_only=True):
@@ -28,6 +46,7 @@ class ExecutionRecord(msgspec.Struct, kw_only=True):
     request_digest: str | None = None
     on_busy: str = "auto"
     run: Run = Run.QUEUED
+    ending: Ending = Ending()
     attachment: Attachment = Attachment.ATTACHED
     lane: str | None = None
     state_was_lost: str | None = None
@@ -75,6 +94,8 @@ class SessionRecord(msgspec.Struct, kw_only=True):
     kernel_pid_created: float | None = None
     """When that process started, so that another one with its number is not taken for it."""
     connection_file: str | None = None
+    heard: int = 0
+    """The number of the last message in the kernel's outbox that was dealt with."""
     promises: dict[str, bool] = {}
     start_error: str | None = None
     """Why the last attempt to start a kernel failed."""
@@ -153,6 +174,7 @@ def _cleared(record: ExecutionRecord, event: Event) -> None:
 def _finished(record: ExecutionRecord, event: Event) -> None:
     fields = event.fields
     record.run = advance(record.run, Run(fields["state"]))
+    record.ending = Ending()
     record.finished_at = event.time
     record.input_request = None
     record.stdin_queued = 0
@@ -165,6 +187,8 @@ def _finished(record: ExecutionRecord, event: Event) -> None:
 def _kernel_changed(record: SessionRecord, event: Event) -> None:
     fields = event.fields
     record.kernel_state = fields["state"]
+    if fields["state"] == "starting" and "kernel_id" not in fields:
+        record.heard = 0
     record.kernel_id = fields.get("kernel_id", record.kernel_id)
     record.kernel_pid = fields.get("pid")
     record.kernel_pid_created = fields.get("pid_created")

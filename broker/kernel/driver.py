@@ -37,11 +37,25 @@ class KernelDriver(ABC):
         Called once, before anything else, where there was a kernel, be it one that was not ``ready`` yet. Reports
         ``KernelReady(adopted=True)``; where it was not ready, what :meth:`start` does; and ``KernelGone`` where it is
         no more, or cannot be reached any more: then it is ended.
+
+        Where the kernel keeps an outbox, all that it said after ``session.heard`` is reported before these, each with
+        its number; then ``RollCall``, of what ever reached it.
+        """
+
+    def digested(self, number: int) -> None:  # noqa: B027 (a kernel without an outbox has nothing to do)
+        """All that the kernel said up to this number in its outbox is in the journal; the kernel's copy may go.
+
+        Called after a commit, with a number above the one before; a new kernel counts anew. The last numbers of a
+        kernel that is gone come after its ``KernelGone``, and before its successor is asked for.
         """
 
     @abstractmethod
     def execute(self, execution_id: str, code: str, lane: str) -> None:
-        """Send an ``execute_request`` whose ``msg_id`` is ``execution_id``."""
+        """Send an ``execute_request`` whose ``msg_id`` is ``execution_id``.
+
+        Called once for each; a second time only after ``RollCall`` did not name it. The lane is ``main``, or, in a
+        kernel that promises ``concurrent``, one that is to be made if it is not there yet.
+        """
 
     @abstractmethod
     def answer(self, execution_id: str, value: str | None) -> None:
@@ -49,7 +63,10 @@ class KernelDriver(ABC):
 
     @abstractmethod
     async def interrupt(self, execution_id: str, lane: str) -> None:
-        """Interrupt what runs in the lane, and wake it should it sleep in an event loop."""
+        """Interrupt what runs in the lane, and wake it should it sleep in an event loop.
+
+        Only this execution, where the kernel promises ``interrupts_one``.
+        """
 
     @abstractmethod
     def probe(self, execution_id: str, lane: str) -> None:

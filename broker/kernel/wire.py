@@ -58,15 +58,23 @@ def unpack(frames: list[bytes], session: JupyterSession) -> Message:
         signature, header, parent, metadata, content = frames[start : start + 5]
         if session.auth is not None and session.sign([header, parent, metadata, content]) != signature:
             raise InvalidMessage("the signature is wrong")
-        extra: dict[str, Any] = {}
+        valid, extra = mended(content)
         if buffers := frames[start + 5 :]:
-            extra["buffers"] = [base64.b64encode(buffer).decode() for buffer in buffers]
-        mended = mend(content)
-        if mended is not content:
-            extra["content_base64"] = base64.b64encode(content).decode()
-        return Message(_header.decode(header), _header.decode(parent).msg_id, mended, extra)
+            extra["buffers"] = encode_buffers(buffers)
+        return Message(_header.decode(header), _header.decode(parent).msg_id, valid, extra)
     except ValueError as error:
         raise InvalidMessage(str(error)) from error
+
+
+def encode_buffers(buffers: list[bytes]) -> list[str]:
+    """Binary buffers as the wire API has them."""
+    return [base64.b64encode(buffer).decode() for buffer in buffers]
+
+
+def mended(content: bytes) -> tuple[bytes, dict[str, Any]]:
+    """See :func:`mend`; and, where it had to change anything, a field that has the frame as it was sent."""
+    valid = mend(content)
+    return valid, {} if valid is content else {"content_base64": base64.b64encode(content).decode()}
 
 
 def mend(content: bytes) -> bytes:
@@ -92,7 +100,7 @@ def mend(content: bytes) -> bytes:
 
 
 class Channel:
-    """A ZeroMQ socket on the event loop. Messages are read as they come and given to ``received``.
+    """A ZeroMQ socket on the event loop. Messages are read as they come and given to ``received``, if there is one.
 
     It reads by itself rather than through :mod:`zmq.asyncio`: a thousand small messages then cost one turn of the loop,
     not a thousand. ZeroMQ's descriptor is edge-triggered (``zmq_getsockopt(3)``, ``ZMQ_FD``), so the socket is looked
@@ -101,7 +109,7 @@ class Channel:
 
     def __init__(self, socket: zmq.Socket[bytes], received: Callable[[list[bytes]], None] | None) -> None:
         self._socket = socket
-        self._received = received
+        self.received = received
         self._loop = asyncio.get_running_loop()
         self._again: asyncio.Handle | None = None
         self._loop.add_reader(socket.fileno(), self._readable)
@@ -140,6 +148,6 @@ class Channel:
             if self._socket.closed or not int(self._socket.get(zmq.EVENTS)) & POLLIN:
                 return False
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            if self._received:
-                self._received(frames)
+            if self.received:
+                self.received(frames)
         return True

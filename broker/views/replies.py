@@ -11,8 +11,10 @@ import msgspec
 
 from ..api import types
 from ..core.events import EventType
+from ..core.lanes import MAX_LANES
 from ..core.records import ExecutionRecord, SessionRecord
 from ..core.state import Run
+from ..core.turns import Waits
 from ..journal import Journal, Scope, Stored, characters_printed, iso, select
 from ..service import Broker
 from .cells import Cell, join
@@ -256,7 +258,8 @@ class Replies:
             case Run.QUEUED:
                 place = self._broker.place(record)
                 behind = f"behind execution {place[1]}" if place and place[1] else "until its kernel is ready"
-                return f"It is queued {behind} and will run by itself. Do not send it again; wait for {id!r}."
+                why = _WHY.get(self._broker.waits(record), "")
+                return f"It is queued {behind}{why} and will run by itself. Do not send it again; wait for {id!r}."
             case Run.RUNNING:
                 return (
                     f"It runs on; nothing was stopped or lost. Do not run the code again. Call wait({id!r}) for its "
@@ -275,6 +278,13 @@ class Replies:
         if record.state_was_lost:
             return f"This ran in a new kernel, without the variables of before: {record.state_was_lost}."
         return None
+
+
+_WHY: dict[Waits | None, str] = {
+    Waits.ONE_AT_A_TIME: " (this kernel cannot run them side by side; another session can)",
+    Waits.ALONE: ' (on_busy="queue" has it run alone)',
+    Waits.LANE: f" (no more than {MAX_LANES} run in one kernel at once)",
+}
 
 
 def _is_small(record: ExecutionRecord) -> bool:

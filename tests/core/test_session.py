@@ -411,7 +411,6 @@ def test_a_close_is_a_close_once_the_kernel_is_gone() -> None:
 def restored(world: World, *ids: str) -> World:
     """The same session in the next broker: all that it has is the records."""
     record = world.session.record
-    record.kernel_state = "starting"
     again = World(Session(record, [(world.record(id), "code") for id in ids]))
     again.now = world.now + 10
     again.feed(m.Restored())

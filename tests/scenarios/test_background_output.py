@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.core.session import REMEMBERED
+from broker.core.acting import REMEMBERED
 
 from ..running import Wire, assert_whole, text_of
 from .tools import Gate, printed
@@ -19,15 +19,6 @@ def later():
     {wait}
     print('from behind', flush=True)
 threading.Thread(target=later).start()
-print('done')
-""",
-    # Of other threads stock ipykernel says that what they print is the latest cell's.
-    "a thread with its context": """
-import contextvars, threading
-def later():
-    {wait}
-    print('from behind', flush=True)
-threading.Thread(target=contextvars.copy_context().run, args=[later]).start()
 print('done')
 """,
     "a task": """
@@ -88,7 +79,7 @@ async def test_every_way_to_read_has_the_output_after_the_end(wire: Wire, sessio
     assert again["finished_at"] == execution["finished_at"]
 
 
-@pytest.mark.parametrize("background", ["a thread with its context", "a task"])
+@pytest.mark.parametrize("background", BACKGROUNDS)
 async def test_output_from_behind_is_not_taken_for_that_of_the_execution_that_runs(
     wire: Wire, session: str, tmp_path: Path, background: str
 ) -> None:
@@ -108,7 +99,7 @@ async def test_an_execution_that_many_others_have_followed_still_gets_its_output
     wire: Wire, session: str, tmp_path: Path
 ) -> None:
     gate = Gate(tmp_path)
-    execution = await leave_behind(wire, session, "a thread with its context", gate)
+    execution = await leave_behind(wire, session, "a thread", gate)
     for _ in range(REMEMBERED + 10):
         await wire.execute("pass", session=session, wait=None)
     gate.open()

@@ -67,11 +67,28 @@ async def test_a_dying_kernel_ends_its_execution_as_lost_with_the_exit_status_an
 
 
 @pytest.mark.parametrize("death", DEATHS)
-async def test_that_a_kernel_may_not_have_sent_its_very_last_words_is_said(
+async def test_its_very_last_words_are_there_also_those_that_it_had_not_flushed(
     wire: Wire, session: str, death: str
 ) -> None:
     code, status, _ = DEATHS[death]
-    execution = await wire.execute(f"print('last words', flush=True)\n{code}", session=session, wait=None)
+    execution = await wire.execute(
+        f"print('flushed', flush=True)\nprint('not flushed')\nprint('no line', end='')\n{code}",
+        session=session,
+        wait=None,
+    )
+    assert (execution["state"], execution["exit_status"]) == ("lost", status)
+    assert execution["text"] == "flushed\nnot flushed\nno line"
+    events = await wire.events(execution["execution_id"])
+    assert_whole(events)
+    assert "gap" not in [event["type"] for event in events]
+
+
+@pytest.mark.parametrize("death", DEATHS)
+async def test_that_a_stock_kernel_may_not_have_sent_its_very_last_words_is_said(
+    wire: Wire, stock_session: str, death: str
+) -> None:
+    code, status, _ = DEATHS[death]
+    execution = await wire.execute(f"print('last words', flush=True)\n{code}", session=stock_session, wait=None)
     assert (execution["state"], execution["exit_status"]) == ("lost", status)
     # ZeroMQ sends in a thread of its own, which dies too: flushed is not sent.
     assert execution["text"] in ("last words\n", "")
@@ -117,8 +134,8 @@ async def test_what_was_queued_for_a_kernel_that_died_is_lost_and_never_runs(
     gate, ran = Gate(tmp_path), tmp_path / "ran"
     dying = await detached(wire, session, f"print('begun')\n{gate.wait}import os; os._exit(3)")
     code = f"open({str(ran)!r}, 'w')"
-    queued = await wire.execute(code, session=session, wait=0)
-    attached = wire.begin("execute", code=code, session=session, wait=None)
+    queued = await wire.execute(code, session=session, wait=0, on_busy="queue")
+    attached = wire.begin("execute", code=code, session=session, wait=None, on_busy="queue")
     await true(lambda: _queued(wire, session, 2))
     gate.open()
     await wire.done(dying)

@@ -43,9 +43,8 @@ async def bring(wire: Wire, session: str, situation: str, gate: Gate) -> str:
             execution_id = asked["execution_id"]
         case "queued":
             await detached(wire, session, f"print('begun')\n{gate.wait}")
-            execution_id = (await wire.execute("print('begun')\nprint('ended')", session=session, wait=0))[
-                "execution_id"
-            ]
+            code = "print('begun')\nprint('ended')"
+            execution_id = (await wire.execute(code, session=session, wait=0, on_busy="queue"))["execution_id"]
         case _:
             done = await wire.execute("print('begun')\nprint('ended')", session=session, wait=None)
             execution_id = done["execution_id"]

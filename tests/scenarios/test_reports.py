@@ -57,7 +57,7 @@ async def test_what_only_waits_in_the_queue_is_not_reported(start_broker: Callab
     broker = start_broker(EVERY)
     async with broker.connect() as wire:
         running = await wire.execute("import time\nwhile True: time.sleep(0.1)", session="a", wait=0)
-        await wire.execute("1", session="a", wait=0)
+        await wire.execute("1", session="a", wait=0, on_busy="queue")
         report = await wire.notified(is_report)
         assert [e["execution_id"] for e in report["params"]["executions"]] == [running["execution_id"]]
         await wire.call("kill")

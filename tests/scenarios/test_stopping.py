@@ -83,7 +83,8 @@ async def test_an_interrupt_ends_a_subprocess_and_its_children(wire: Wire, sessi
 async def test_an_interrupt_leaves_those_that_wait_in_the_queue_alone(wire: Wire, session: str, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     first = await detached(wire, session, "print('begun')\nwhile True: pass")
-    second = (await wire.execute(f"print('begun')\n{gate.wait}print('ended')", session=session, wait=0))["execution_id"]
+    code = f"print('begun')\n{gate.wait}print('ended')"
+    second = (await wire.execute(code, session=session, wait=0, on_busy="queue"))["execution_id"]
     assert (await stop(wire, "interrupt", first))["state"] == "interrupted"
     await printed(wire, second, "begun\n")
     gate.open()
@@ -211,7 +212,7 @@ async def test_a_killed_execution_that_was_queued_leaves_the_running_one_alone(
     # An interrupt, however early it is caught, would show.
     code = f"print('begun')\ntry:\n    {gate.wait}except BaseException:\n    print('hit')\nprint('untouched')"
     running = await detached(wire, session, code)
-    queued = await wire.execute("print('never')", session=session, wait=0)
+    queued = await wire.execute("print('never')", session=session, wait=0, on_busy="queue")
     killed = await stop(wire, "kill", queued["execution_id"])
     assert (killed["state"], killed["started_at"], killed["text"]) == ("interrupted", None, "")
     assert (await wire.call("get_execution", execution_id=running))["state"] == "running"

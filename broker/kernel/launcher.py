@@ -1,0 +1,34 @@
+"""Which kernels are started with our own launcher, and where that is.
+
+Any kernelspec that starts ipykernel benefits: its interpreter, its arguments and its environment stay, and only what
+it runs is ours. It is started by path, so nothing has to be installed in that environment.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from jupyter_client.kernelspec import KernelSpec
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+DIRECTORY = next(
+    (path for path in (_PACKAGE / "kernels" / "python", _PACKAGE.parent / "kernels" / "python") if path.is_dir()), None
+)
+"""The folder of the Python kernel: in the installed package, or beside it in a checkout."""
+STOCK_MODULES = ("ipykernel_launcher", "ipykernel", "ipykernel.kernelapp")
+METADATA = "jupyter-broker"
+"""The key of a kernelspec's ``metadata`` that is ours: ``{"launcher": "stock"}`` leaves its command as it is."""
+
+
+def own_command(command: Sequence[str], spec: KernelSpec | None) -> list[str] | None:
+    """The command that starts this kernel with our launcher; None if it is no ipykernel, or is not to be changed."""
+    wishes = spec.metadata.get(METADATA, {}) if spec is not None else {}
+    if DIRECTORY is None or wishes.get("launcher") == "stock":
+        return None
+    launch = str(DIRECTORY / "launch.py")
+    for index, (flag, module) in enumerate(itertools.pairwise(command)):
+        if flag == "-m" and module in STOCK_MODULES:
+            return [*command[:index], launch, *command[index + 2 :]]
+    return list(command) if launch in command else None
