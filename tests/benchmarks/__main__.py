@@ -60,6 +60,7 @@ def table(figures: list[Figure]) -> Table:
         spread = "" if figure.p25 is None else f"{figure.p25:.3f} to {figure.p75:.3f}"
         colour = {None: "", True: "[green]", False: "[red]"}[figure.met]
         goal = f"{figure.goal.sense} {figure.goal.value:g}" if figure.goal else ""
+        goal += ": missed" if figure.met is False else ""
         found.add_row(figure.what, f"{colour}{figure.value:.3f}", spread, str(figure.n), goal, figure.made_of)
     return found
 

@@ -46,9 +46,9 @@ def result_of(answer: dict[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def started(*arguments: str) -> Iterator[BrokerProcess]:
-    """A broker with directories of its own, for one case."""
-    broker = BrokerProcess("--quiet", *arguments)
+def started(*arguments: str, pool_size: int = 0) -> Iterator[BrokerProcess]:
+    """A broker with directories of its own, for one case. Without a pool, it starts nothing unasked."""
+    broker = BrokerProcess("--quiet", f"--pool-size={pool_size}", *arguments)
     try:
         yield broker.start()
     finally:

@@ -82,7 +82,6 @@ class Unit(NamedTuple):
 
 
 MS = Unit("ms", 1000)
-SECONDS = Unit("s")
 LINES = Unit("lines/s", digits=0)
 MIB = Unit("MiB", 1 / 2**20, 1)
 KIB = Unit("KiB", 1 / 2**10, 0)

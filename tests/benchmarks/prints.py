@@ -24,8 +24,8 @@ async def run(*, quick: bool) -> list[Figure]:
     decoded, which follows the last line. Events are on disk before they are sent.
     raw: ``BlockingKernelClient.execute``, until ``execute_reply`` and ``idle`` are decoded.
 
-    Each has a kernel of its own of the same kernelspec, both over Unix sockets: on one kernel, each would also have
-    to take in what is printed for the other. Lines per second are those received.
+    Each has a kernel of its own of the same kernelspec: the broker starts it with its own launcher, jupyter_client as
+    it is, over Unix sockets. Lines per second are those received.
     """
     figures = []
     with started() as broker, own_kernel() as raw:

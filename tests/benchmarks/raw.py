@@ -8,7 +8,6 @@ loop, which costs more.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,30 +56,10 @@ class Raw:
             if message["parent_header"].get("msg_id") == msg_id and message["msg_type"] == "stream":
                 return
 
-    def drain(self) -> None:
-        """Read what other clients of this kernel have caused, so that it is not read on the clock."""
-        time.sleep(0.005)
-        for channel in (self._iopub, self._shell):
-            while channel.socket.poll(0):
-                channel.get_msg(timeout=0)
-
-
-@contextlib.contextmanager
-def attached(connection_file: str) -> Iterator[Raw]:
-    """A jupyter_client beside the broker's own, on a kernel of the broker's."""
-    client = BlockingKernelClient()
-    client.load_connection_file(connection_file)
-    client.start_channels(stdin=False, hb=False)
-    try:
-        client.wait_for_ready(timeout=60)
-        yield Raw(client)
-    finally:
-        client.stop_channels()
-
 
 @contextlib.contextmanager
 def own_kernel() -> Iterator[Raw]:
-    """A kernel that jupyter_client started, over Unix sockets as the broker's are."""
+    """A stock kernel that jupyter_client started, over Unix sockets as the broker's are."""
     with TemporaryDirectory(prefix="jb-raw-") as directory:
         manager = KernelManager(
             kernel_name="python3", transport="ipc", connection_file=str(Path(directory) / "kernel.json")

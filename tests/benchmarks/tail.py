@@ -69,7 +69,7 @@ async def run(*, quick: bool) -> list[Figure]:
 @contextlib.asynccontextmanager
 async def _broker_with(outputs: int) -> AsyncIterator[tuple[Socket, str, int]]:
     """A broker whose journal has one execution of so many outputs: a socket to it, that id, and its last seq."""
-    broker = BrokerProcess("--quiet")
+    broker = BrokerProcess("--quiet", "--pool-size=0")
     try:
         broker.data_dir.mkdir(mode=0o700, parents=True)
         journal = Journal(broker.data_dir / "journal.sqlite")

@@ -35,7 +35,7 @@ async def test_executions_of_one_session_queue_in_order_and_say_their_place(
 ) -> None:
     gate = Gate(tmp_path)
     running = await detached(wire, session, f"order = [0]\nprint('begun')\n{gate.wait}")
-    queued = [await wire.execute(f"order.append({i})", session=session, wait=0) for i in (1, 2, 3)]
+    queued = [await wire.execute(f"order.append({i})", session=session, wait=0, on_busy="queue") for i in (1, 2, 3)]
     ids = [running, *(execution["execution_id"] for execution in queued)]
     assert [execution["state"] for execution in queued] == ["queued"] * 3
     assert [execution["queue"] for execution in queued] == [
@@ -56,7 +56,7 @@ async def test_executions_of_one_session_queue_in_order_and_say_their_place(
 async def test_one_that_leaves_the_queue_moves_up_those_behind_it(wire: Wire, session: str, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     running = await detached(wire, session, f"print('begun')\n{gate.wait}")
-    first, second = [await wire.execute("1", session=session, wait=0) for _ in range(2)]
+    first, second = [await wire.execute("1", session=session, wait=0, on_busy="queue") for _ in range(2)]
     await wire.call("kill", execution_id=first["execution_id"])
     moved = await wire.call("get_execution", execution_id=second["execution_id"])
     assert moved["queue"] == {"position": 1, "behind": running}
@@ -84,7 +84,7 @@ async def test_a_queued_execution_whose_caller_waits_replies_with_its_end(
 async def test_an_error_ends_nobody_else_in_the_queue(wire: Wire, session: str, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     running = await detached(wire, session, f"print('begun')\n{gate.wait}1 / 0")
-    queued = await wire.execute("print('still here')", session=session, wait=0)
+    queued = await wire.execute("print('still here')", session=session, wait=0, on_busy="queue")
     gate.open()
     failed = await wire.done(running)
     assert (failed["state"], failed["error"]["ename"]) == ("failed", "ZeroDivisionError")
@@ -94,11 +94,11 @@ async def test_an_error_ends_nobody_else_in_the_queue(wire: Wire, session: str, 
 
 @pytest.mark.parametrize("on_busy", ["auto", "queue", "concurrent"])
 async def test_the_stock_kernel_runs_nothing_beside_a_detached_execution(
-    wire: Wire, session: str, tmp_path: Path, on_busy: str
+    wire: Wire, stock_session: str, tmp_path: Path, on_busy: str
 ) -> None:
     gate = Gate(tmp_path)
-    running = await detached(wire, session, f"print('begun')\n{gate.wait}")
-    queued = await wire.execute("print('after')", session=session, wait=1, on_busy=on_busy)
+    running = await detached(wire, stock_session, f"print('begun')\n{gate.wait}")
+    queued = await wire.execute("print('after')", session=stock_session, wait=1, on_busy=on_busy)
     assert (queued["state"], queued["detached"]) == ("queued", True)
     assert queued["queue"] == {"position": 1, "behind": running}
     gate.open()
@@ -114,7 +114,7 @@ async def test_reject_refuses_while_the_session_is_busy_and_leaves_no_trace(
 ) -> None:
     gate = Gate(tmp_path)
     running = await detached(wire, session, f"print('begun')\n{gate.wait}")
-    waiting = await wire.execute("1", session=session, wait=0)
+    waiting = await wire.execute("1", session=session, wait=0, on_busy="queue")
     with pytest.raises(CallFailed, match="busy") as refused:
         await wire.execute("print('never')", session=session, on_busy="reject")
     assert refused.value.type == "session_busy"
@@ -147,7 +147,7 @@ async def test_a_restart_returns_when_there_is_a_new_kernel_and_ends_what_ran_in
     await wire.execute("kept = 1", session=session)
     before = await wire.call("get_session", session=session)
     running = await detached(wire, session, "print('begun')\nwhile True: pass")
-    queued = await wire.execute("1", session=session, wait=0)
+    queued = await wire.execute("1", session=session, wait=0, on_busy="queue")
     after = await wire.call("restart_session", session=session)
     assert after["kernel_state"] == "idle"
     assert (after["kernel_pid"] != before["kernel_pid"], after["kernel_id"]) == (True, before["kernel_id"])
@@ -164,7 +164,7 @@ async def test_a_restart_returns_when_there_is_a_new_kernel_and_ends_what_ran_in
 async def test_a_session_that_is_closed_while_its_kernel_starts_says_so_to_who_made_it(
     start_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
-    broker, gate = start_broker(), Gate(tmp_path)
+    broker, gate = start_broker("--pool-size=0"), Gate(tmp_path)
     install_ipykernel(broker, "slow", f"exec({gate.wait!r})")
     async with broker.connect() as wire:
         making = wire.begin("create_session", name="s", kernel="slow")
