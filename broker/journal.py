@@ -2,7 +2,8 @@
 
 Appending is one thread's work. Whatever was appended while it committed goes into its next transaction (group
 commit), so a flood costs few transactions and a single event waits for one. An event is visible to readers when, and
-only when, it is committed: the write-ahead log is synchronised with the disk before anybody hears of it.
+only when, it is committed: the write-ahead log is synchronised with the disk before anybody hears of it. That takes a
+moment longer than writing it, and a kernel need not wait for it: see :class:`Append`.
 
 Beside the events stand the records (:mod:`broker.core.records`), their fold, written in the same transactions: what an
 execution is can be told without reading all that it printed.
@@ -22,11 +23,11 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -142,11 +143,23 @@ class Committed(NamedTuple):
     cleared: int
 
 
+class Append(NamedTuple):
+    """An append under way."""
+
+    written: asyncio.Future[None]
+    """Done when it survives this process, however that ends: the kernel may be told."""
+    committed: asyncio.Future[Committed]
+    """Done when it survives the machine: others may be told. Until then it is not to be read."""
+
+    def __await__(self) -> Generator[Any, None, Committed]:
+        return self.committed.__await__()
+
+
 class _Batch(NamedTuple):
     events: list[Stored]
     executions: list[tuple[str, ExecutionRecord, bytes]]
     sessions: list[tuple[SessionRecord, bytes]]
-    done: asyncio.Future[Committed]
+    append: Append
 
 
 class Journal:
@@ -165,6 +178,8 @@ class Journal:
             self._prepare(self._writer)
         except sqlite3.DatabaseError as error:
             raise JournalError(f"{path} cannot be used as a journal: {error}") from error
+        # SQLite keeps this file for as long as a connection is open.
+        self._log = os.open(f"{path}-wal", os.O_RDWR)
         self._reader = self._connect(readonly=True)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-read")
         self._local = threading.local()
@@ -177,6 +192,9 @@ class Journal:
         self._tail_bytes = 0
         self._waiting: defaultdict[Scope, list[asyncio.Future[None]]] = defaultdict(list)
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._commits = self._settled = 0
+        """How many transactions can be read, and how many of them are synchronised with the disk."""
+        self._settling: list[asyncio.Future[None]] = []
         self.stalled: str | None = None
         """Why nothing can be written at present, None if it can."""
         self._thread = threading.Thread(target=self._write_forever, name="journal-write", daemon=True)
@@ -188,7 +206,8 @@ class Journal:
             connection.execute("PRAGMA query_only = ON")
         else:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            # SQLite synchronises the log before it is copied into the database; after each transaction, we do.
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
         return connection
 
@@ -210,6 +229,7 @@ class Journal:
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown()
         self._reader.close()
+        os.close(self._log)
         self._writer.close()
 
     # Appending
@@ -219,8 +239,8 @@ class Journal:
         events: Iterable[Event],
         executions: Iterable[ExecutionRecord] = (),
         sessions: Iterable[SessionRecord] = (),
-    ) -> asyncio.Future[Committed]:
-        """Append events, and the records as they are after them. The future is done once they are on disk.
+    ) -> Append:
+        """Append events, and the records as they are after them.
 
         A disk that refuses delays it; it never fails, and nothing is dropped.
         """
@@ -231,16 +251,16 @@ class Journal:
             stored.append(
                 Stored(self._assigned, event.n, event.execution_id, event.session_id, event.time, event.type, body)
             )
-        done: asyncio.Future[Committed] = self._loop.create_future()
+        append = Append(self._loop.create_future(), self._loop.create_future())
         self._queue.put(
             _Batch(
                 stored,
                 [(record.session_id, record, msgspec.json.encode(record)) for record in executions],
                 [(record, msgspec.json.encode(record)) for record in sessions],
-                done,
+                append,
             )
         )
-        return done
+        return append
 
     def _write_forever(self) -> None:
         while (batch := self._queue.get()) is not None:
@@ -253,6 +273,8 @@ class Journal:
                 batches.append(more)
             cleared = self._commit(batches)
             try:
+                self._loop.call_soon_threadsafe(self._written, batches)
+                os.fdatasync(self._log)
                 self._loop.call_soon_threadsafe(self._committed, batches, cleared)
             except RuntimeError:  # the loop is closed: nobody is left to be told
                 return
@@ -264,10 +286,12 @@ class Journal:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 cleared = [self._insert(batch) for batch in batches]
+                self._commits += 1
                 self._writer.execute("COMMIT")
             except sqlite3.Error as error:
                 log.error("the journal cannot be written (%s); trying again until it can", error)
                 self.stalled = str(error)
+                self._commits = self._settled
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 self._keys.forget()
@@ -317,7 +341,23 @@ class Journal:
         if rows:
             self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
+    def _written(self, batches: list[_Batch]) -> None:
+        for batch in batches:
+            if not batch.append.written.done():
+                batch.append.written.set_result(None)
+
+    async def settled(self) -> None:
+        """Wait until what was read by now, of records too, survives the machine: before others are told of it."""
+        while self._settled < self._commits:
+            self._settling.append(self._loop.create_future())
+            await self._settling[-1]
+
     def _committed(self, batches: list[_Batch], cleared: list[int]) -> None:
+        self._settled += 1
+        settling, self._settling = self._settling, []
+        for waiter in settling:
+            if not waiter.done():
+                waiter.set_result(None)
         touched: set[Scope] = set()
         for batch, count in zip(batches, cleared, strict=True):
             for event in batch.events:
@@ -330,8 +370,8 @@ class Journal:
             if batch.events:
                 touched.add(EVERYTHING)
                 self.seq = batch.events[-1].seq
-            if not batch.done.done():
-                batch.done.set_result(Committed(self.seq, count))
+            if not batch.append.committed.done():
+                batch.append.committed.set_result(Committed(self.seq, count))
         for scope in touched:
             for waiter in self._waiting.pop(scope, ()):
                 if not waiter.done():

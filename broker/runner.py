@@ -1,8 +1,8 @@
 """The runner: the one task that drives a session, and the only writer of its events.
 
-Its loop is the whole data flow: take what has come in, let the session handle it, append the events, wait until they
-are on disk, and only then tell the callers and touch the kernel. What comes in meanwhile is the next round's, so a
-flood of output is journalled in few large transactions.
+Its loop is the whole data flow: take what has come in, let the session handle it, append the events, and only then
+touch the kernel; and only when they are on disk for good, tell the callers. What comes in meanwhile is the next
+round's, so a flood of output is journalled in few large transactions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .core.errors import BrokerError
 from .core.events import Event
 from .core.records import ExecutionRecord, SessionRecord
 from .core.session import Session
-from .journal import TURNS, Committed, Journal
+from .journal import TURNS, Append, Committed, Journal
 from .kernel.driver import KernelDriver, Report
 
 log = logging.getLogger(__name__)
@@ -169,19 +169,21 @@ class Runner:
         return step
 
     async def _finish(self, round: _Round) -> None:
-        """Append, and only then answer and act."""
-        committed = Committed(self._journal.seq, 0)
+        """Append, and only then act and answer."""
+        heard, append = self._heard, None
         # What was heard and makes no event is read again after a crash. That must not become much, either.
-        if round.events or len(self._heard) >= ROUND:
-            heard, self._heard = self._heard, []
-            committed = await self._append(round.events)
+        if round.events or len(heard) >= ROUND:
+            self._heard = []
+            append = self._append(round.events)
+            await append.written
             if heard:
                 self._driver.digested(heard[-1])
+        for effect in round.effects:
+            await self._perform(effect)
+        committed = await append.committed if append else Committed(self._journal.seq, 0)
         for answer, result in round.answers:
             if not answer.done():
                 answer.set_result(committed if result is None else result)
-        for effect in round.effects:
-            await self._perform(effect)
 
     def _recall(self, input: m.Input) -> None:
         """Let the session know an execution again that it has long forgotten."""
@@ -191,11 +193,11 @@ class Runner:
             if record and record.session_id == self.session.record.session_id:
                 self.session.remember(record)
 
-    async def _append(self, events: list[Event]) -> Committed:
+    def _append(self, events: list[Event]) -> Append:
         executions, self._changed = self._changed, {}
         session = self.session.record
         changed, self._kept = session != self._kept, copy(session)
-        return await self._journal.append(events, executions.values(), [session] if changed else ())
+        return self._journal.append(events, executions.values(), [session] if changed else ())
 
     async def _perform(self, effect: m.Effect) -> None:
         driver = self._driver

@@ -56,7 +56,8 @@ async def test_an_event_is_read_when_it_is_on_disk_and_not_before(journal: Journ
         committed = journal.append([output("a", 1, "x")])
         await asyncio.sleep(0)
         assert (await journal.read(EVERYTHING, 0)).lines == ()
-        assert not committed.done()
+        assert not committed.written.done()
+        assert not committed.committed.done()
         other.rollback()
     other.close()
     assert (await committed).seq == 1
@@ -168,12 +169,12 @@ async def test_a_disk_that_refuses_delays_and_loses_nothing(journal: Journal, ca
     await asyncio.to_thread(journal._writer.execute, f"PRAGMA max_page_count = {pages}")
     committed = journal.append([output("a", n, "x" * 50_000) for n in range(2, 12)])
     while journal.stalled is None:
-        await asyncio.wait({committed}, timeout=0.05)
-    assert not committed.done()
+        await asyncio.wait({committed.committed}, timeout=0.05)
+    assert not committed.written.done()
     assert texts(await journal.read(EVERYTHING, 0)) == ["before"]
     # Between two attempts nobody uses the connection for long; SQLite itself serialises its users.
     journal._writer.execute("PRAGMA max_page_count = 1000000")
-    assert (await asyncio.wait_for(committed, 30)).seq == 11
+    assert (await asyncio.wait_for(committed.committed, 30)).seq == 11
     assert journal.stalled is None
     assert len((await journal.read(EVERYTHING, 0)).lines) == 11
     assert "trying again" in caplog.text

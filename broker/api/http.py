@@ -133,6 +133,7 @@ class NotebookHandler(Entrance):
     async def get(self, ref: str) -> None:
         try:
             name, notebook = await self._methods.notebook(self.caller, ref)
+            await self._methods.settled()
         except UnknownSession as error:
             self.set_status(404)
             self._reply({"error": _error(error)})

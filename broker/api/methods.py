@@ -68,6 +68,10 @@ class Methods:
 
     # Executions
 
+    async def settled(self) -> None:
+        """Wait until all that a result may tell is on disk for good."""
+        await self._broker.journal.settled()
+
     @method
     async def execute(self, caller: Caller, params: t.ExecuteParams) -> t.Execution:
         """Run code. Returns when it is done, when it asks for input, or after ``wait`` seconds; it then runs on."""

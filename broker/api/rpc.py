@@ -113,7 +113,9 @@ class Rpc:
             raise RpcError(
                 INVALID_PARAMS, f"{request.method}: {error}. Its parameters, by name: {known}", type="invalid_params"
             ) from error
-        return await method.call(self._methods, caller, params)
+        result = await method.call(self._methods, caller, params)
+        await self._methods.settled()
+        return result
 
 
 def notification(method: str, params: bytes) -> bytes:

@@ -26,6 +26,8 @@ TEXT_HEAD = struct.Struct("<QQ")
 ENTRY_HEAD = struct.Struct("<BBI")
 """Stream, length of the message id, length of the text."""
 STREAMS = ("stdout", "stderr")
+SEGMENT = 8 * 2**20
+"""Bytes after which the kernel begins another segment."""
 CHUNK = 2**20
 """Bytes that are read at once."""
 KEPT = 2
@@ -56,6 +58,7 @@ class Outbox:
         self.wake = os.open(directory / "wake", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._segment: Path | None = None
         self._segments_read = 0
+        self._read_of_segment = 0
         self._file = -1
         self._data = b""
         self._text = (0, 0)
@@ -103,6 +106,7 @@ class Outbox:
             (size, *_) = HEADER.unpack_from(self._data)
             wanted = max(CHUNK, size - len(self._data))
         more = os.read(self._file, wanted)
+        self._read_of_segment += len(more)
         self._data = self._data + more if self._data else more
         return bool(more)
 
@@ -115,6 +119,8 @@ class Outbox:
             self._segments_read = len(segments) - 1
             following = segments[-1]
         else:
+            if self._read_of_segment < SEGMENT:
+                return False
             following = self.directory / f"{self.last + 1:016d}"
         try:
             file = os.open(following, os.O_RDONLY | os.O_CLOEXEC)
@@ -127,6 +133,7 @@ class Outbox:
             os.close(self._file)
         self._segment, self._file, self._data = following, file, b""
         self._segments_read += 1
+        self._read_of_segment = 0
         return True
 
     def _take(self) -> Iterator[Record]:

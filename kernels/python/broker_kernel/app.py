@@ -121,6 +121,8 @@ class App(IPKernelApp):  # type: ignore[misc]
         atexit.register(text.at_exit)
 
     def init_kernel(self) -> None:
+        # traitlets lets all be logged, and only its handler drops it.
+        self.log.setLevel(self.log_level)
         threads.install()
         super().init_kernel()
 

@@ -42,6 +42,7 @@ class Cell:
         "task",
         "traceback",
         "traceback_of_display",
+        "transformed",
     )
 
     def __init__(self, parent: dict[str, Any]) -> None:
@@ -63,6 +64,8 @@ class Cell:
         """Its task was cancelled by an interrupt."""
         self.traceback: list[str] | None = None
         self.traceback_of_display = False
+        self.transformed: tuple[str, str] | None = None
+        """Its code, and what IPython made of it."""
         self.payload: list[dict[str, Any]] = []
         self.result: Any = None
         self.result_message: dict[str, Any] | None = None

@@ -87,6 +87,13 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
         self.payload_manager = Payloads(parent=self)
         self.configurables.append(self.payload_manager)
 
+    def transform_cell(self, raw_cell: str) -> str:
+        # ipykernel asks once to see whether the cell awaits anything, and IPython again to run it.
+        cell = cells.current()
+        if cell.transformed is None or cell.transformed[0] != raw_cell:
+            cell.transformed = raw_cell, super().transform_cell(raw_cell)
+        return cell.transformed[1]
+
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
         # It would wrap the stream's write for all cells. The broker keeps what was printed.

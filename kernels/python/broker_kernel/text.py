@@ -156,6 +156,8 @@ class Text:
 
     def flush(self) -> None:
         """Send what waits."""
+        if not self._entries and not self._later:
+            return
         with protected, self._outbox.lock:
             if self._busy:
                 return  # see above: whoever is at it will do it
@@ -220,8 +222,8 @@ class OutStream(StockStream):  # type: ignore[misc]
         if self._text.forked:
             return
         with protected:
-            outputs = cells.current().outputs
-            if outputs is not None:
+            # Both streams are flushed in turn wherever it matters, this one first.
+            if self._stream == 0 and (outputs := cells.current().outputs) is not None:
                 outputs.drain()
             self._text.flush()
 
