@@ -34,7 +34,7 @@ from .api.auth import LOOPBACK, Gate
 from .api.http import HealthHandler, MetricsHandler, NotebookHandler, NotFound, RpcHandler, SchemaHandler
 from .api.methods import Methods
 from .api.rpc import MAX_TRANSPORT, Rpc
-from .api.websocket import Connections, Socket
+from .api.websocket import Connections, Socket, status
 from .cli.base import BaseApp
 from .discovery import (
     BrokerInfo,
@@ -208,14 +208,11 @@ class ServeApp(BaseApp):
         pool = Pool(manager, self.pool_size, self.start_timeout)
         broker = self._make_broker(journal, manager, pool)
         connections = Connections()
+        journal.on_stalled = lambda: connections.tell(status(journal))
         methods = Methods(broker, handover_after=self.handover_after)
         gate = Gate(token, hosts=[*LOOPBACK, host, *self.allow_hosts], allow_origins=self.allow_origins)
         server = make_server(make_application(gate, broker, methods, connections))
-        reporter = Reporter(broker, self.report_every)
-        reporter.to(connections.report)
-        if not self.quiet:
-            reporter.to(lambda report: print_report(report, sys.stderr))
-
+        reporter = self._make_reporter(broker, connections)
         stop = stop_on_signals()
         broker.restore()
         pool.want(manager.default_kernel_name)
@@ -256,6 +253,13 @@ class ServeApp(BaseApp):
             default_kernel=manager.default_kernel_name,
             max_sessions=self.max_sessions,
         )
+
+    def _make_reporter(self, broker: Broker, connections: Connections) -> Reporter:
+        reporter = Reporter(broker, self.report_every)
+        reporter.to(connections.report)
+        if not self.quiet:
+            reporter.to(lambda report: print_report(report, sys.stderr))
+        return reporter
 
     def _say_ready(self) -> None:
         if self.ready_fd >= 0:

@@ -15,6 +15,7 @@ few megabytes are kept in memory, encoded once, for those that read along.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -23,7 +24,7 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ import msgspec
 
 from .core.events import Event, EventType
 from .core.records import ExecutionRecord, SessionRecord
+from .steps import reached
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,8 +43,10 @@ TAIL_BYTES = 8 * 2**20
 PAGE_BYTES = 2**20
 ENVELOPE = 200
 """About as many bytes as an event's fields take that every event has."""
-RETRY_AFTER = 1.0
-"""Seconds between two attempts to write to a disk that refuses."""
+RETRY_AFTER = 0.05
+"""Seconds until the second attempt to write to a disk that refuses; each following one comes after twice that,"""
+RETRY_WITHIN = 1.0
+"""but not after more than this."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
@@ -183,6 +187,7 @@ class Journal:
         self._reader = self._connect(readonly=True)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-read")
         self._local = threading.local()
+        self._of_threads: list[sqlite3.Connection] = []
         # The last event is never one of those that a clearing drops, so no seq is given twice.
         (last,) = self._writer.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         self._assigned = self.seq = last
@@ -197,6 +202,8 @@ class Journal:
         self._settling: list[asyncio.Future[None]] = []
         self.stalled: str | None = None
         """Why nothing can be written at present, None if it can."""
+        self.on_stalled: Callable[[], object] = lambda: None
+        """Called when that has changed."""
         self._thread = threading.Thread(target=self._write_forever, name="journal-write", daemon=True)
         self._thread.start()
 
@@ -228,7 +235,8 @@ class Journal:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown()
-        self._reader.close()
+        for reader in (self._reader, *self._of_threads):
+            reader.close()
         os.close(self._log)
         self._writer.close()
 
@@ -274,7 +282,7 @@ class Journal:
             cleared = self._commit(batches)
             try:
                 self._loop.call_soon_threadsafe(self._written, batches)
-                os.fdatasync(self._log)
+                self._synchronise()
                 self._loop.call_soon_threadsafe(self._committed, batches, cleared)
             except RuntimeError:  # the loop is closed: nobody is left to be told
                 return
@@ -282,23 +290,50 @@ class Journal:
                 return
 
     def _commit(self, batches: list[_Batch]) -> list[int]:
-        while True:
+        for delay in _delays():
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
+                reached("begun")
                 cleared = [self._insert(batch) for batch in batches]
+                reached("inserted")
                 self._commits += 1
                 self._writer.execute("COMMIT")
             except sqlite3.Error as error:
-                log.error("the journal cannot be written (%s); trying again until it can", error)
-                self.stalled = str(error)
                 self._commits = self._settled
+                self._stall(str(error))
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 self._keys.forget()
-                time.sleep(RETRY_AFTER)
+                time.sleep(delay)
             else:
-                self.stalled = None
-                return cleared
+                break
+        reached("written")
+        return cleared
+
+    def _synchronise(self) -> None:
+        for delay in _delays():
+            try:
+                os.fdatasync(self._log)
+            except OSError as error:
+                # What the system could not write it may not try to write again. A checkpoint writes it anew.
+                self._stall(str(error))
+                time.sleep(delay)
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("PRAGMA wal_checkpoint(FULL)")
+            else:
+                break
+        reached("committed")
+        self._stall(None)
+
+    def _stall(self, reason: str | None) -> None:
+        before, self.stalled = self.stalled, reason
+        if (before is None) != (reason is None):
+            if reason:
+                log.error("the journal cannot be written (%s); trying again until it can", reason)
+            else:
+                log.warning("the journal can be written again")
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self.on_stalled)
 
     def _insert(self, batch: _Batch) -> int:
         writer, keys, cleared = self._writer, self._keys, 0
@@ -376,6 +411,7 @@ class Journal:
             for waiter in self._waiting.pop(scope, ()):
                 if not waiter.done():
                     waiter.set_result(None)
+        reached("told")
 
     def _keep(self, event: Stored) -> None:
         if event.type == EventType.HISTORY_CLEARED:
@@ -448,6 +484,7 @@ class Journal:
             connection = getattr(self._local, "connection", None)
             if connection is None:
                 connection = self._local.connection = self._connect(readonly=True)
+                self._of_threads.append(connection)
             return read(connection)
 
         return await self._loop.run_in_executor(self._readers, call)
@@ -597,6 +634,14 @@ def characters_printed(connection: sqlite3.Connection, scope: Scope, after: int,
         (scope.execution_id, after, until),
     ).fetchone()
     return int(count)
+
+
+def _delays() -> Iterator[float]:
+    """Seconds to wait after each attempt that has failed."""
+    delay = RETRY_AFTER
+    while True:
+        yield delay
+        delay = min(2 * delay, RETRY_WITHIN)
 
 
 class _Keys:

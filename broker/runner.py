@@ -23,6 +23,7 @@ from .core.records import ExecutionRecord, SessionRecord
 from .core.session import Session
 from .journal import TURNS, Append, Committed, Journal
 from .kernel.driver import KernelDriver, Report
+from .steps import reached
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Runner:
             last = self._leaving
             round = _Round()
             self._handle_inbox(round)
+            reached("handled")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LINGER):
                     while round.events and not round.urgent and not self._leaving:
@@ -180,10 +182,12 @@ class Runner:
                 self._driver.digested(heard[-1])
         for effect in round.effects:
             await self._perform(effect)
+        reached("acted")
         committed = await append.committed if append else Committed(self._journal.seq, 0)
         for answer, result in round.answers:
             if not answer.done():
                 answer.set_result(committed if result is None else result)
+        reached("answered")
 
     def _recall(self, input: m.Input) -> None:
         """Let the session know an execution again that it has long forgotten."""

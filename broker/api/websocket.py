@@ -12,6 +12,7 @@ import struct
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
@@ -49,6 +50,11 @@ class Connections:
         for socket in self._open:
             socket.report(report)
 
+    def tell(self, status: bytes) -> None:
+        """Send the broker's state to all."""
+        for socket in self._open:
+            socket.tell(status)
+
     @property
     def subscriptions(self) -> int:
         return sum(socket.subscriptions for socket in self._open)
@@ -83,6 +89,8 @@ class Socket(Entrance, WebSocketHandler):
         self.set_nodelay(True)
         self._me = Caller(self.caller.owner, self)
         self._connections.add(self)
+        if self._journal.stalled:
+            self.tell(status(self._journal))
 
     def on_close(self) -> None:
         self._connections.discard(self)
@@ -158,7 +166,10 @@ class Socket(Entrance, WebSocketHandler):
     def _is_mine(self, session_id: str) -> bool:
         return self._journal.owner(session_id) == self.caller.owner
 
-    # Reports
+    # The broker's state, and reports
+
+    def tell(self, status: bytes) -> None:
+        self._spawn(self._send(notification("broker_status", status)))
 
     def report(self, report: bytes) -> None:
         self._report = report
@@ -169,6 +180,11 @@ class Socket(Entrance, WebSocketHandler):
         while self._report is not None:
             report, self._report = self._report, None
             await self._send(notification("execution_report", report))
+
+
+def status(journal: Journal) -> bytes:
+    """Whether what happens can be written down, and how many events wait for that."""
+    return msgspec.json.encode({"stalled": journal.stalled, "pending": journal.pending})
 
 
 def _frame(message: bytes) -> bytes:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..steps import reached
 from .outbox import IOPUB, SHELL, STDIN, Outbox, Record
 from .sockets import Sockets
 from .wire import InvalidMessage, encode_buffers, mended, unpack
@@ -136,6 +137,7 @@ class OutboxEar(Ear):
             self._bytes -= self._undigested.popleft()[1]
         self._digested = number
         self.outbox.trim(number)
+        reached("digested")
         self._read_soon()
 
     def close(self) -> None:
@@ -161,6 +163,7 @@ class OutboxEar(Ear):
         records = self.outbox.read()
         for record in records:
             self._pass_on(record)
+        reached("read")
         if records:
             self._read_soon()
         else:

@@ -1,0 +1,87 @@
+"""The broker is killed, over and over, while what it runs goes on: everything is there afterwards, once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.client import Client
+from broker.steps import JOURNAL, OUTBOX, RUNNER, VARIABLE
+
+from ..running import TOKEN, BrokerProcess, Wire, assert_whole, text_of
+from ..scenarios.tools import Gate, true
+from . import ROUNDS, seeded
+from .load import Load
+from .reader import check_sequence
+from .zygote import CheapBroker
+
+KILLS = 150
+AT_A_STEP = 3
+LANES = {"one": 1, "side by side": 3}
+
+
+async def test_killed_at_random_moments_under_load_nothing_is_lost(
+    start_cheap: Callable[..., CheapBroker], tmp_path: Path
+) -> None:
+    rng = seeded()
+    broker = start_cheap()
+    load = Load(broker, tmp_path / "load", rng.randrange(10**6), LANES)
+    await load.begin()
+    followed: dict[str, list[int]] = {}
+
+    async def follow(execution_id: str) -> None:
+        """Read along through all of it, with our own client."""
+        async with (
+            Client(token=TOKEN, data_dir=broker.data_dir) as client,
+            aclosing(client.stream(execution_id, after=0)) as events,
+        ):
+            followed[execution_id] = [event.seq async for event in events]
+
+    followers = [asyncio.ensure_future(follow(id)) for id in load.executions]
+    await asyncio.sleep(0.1)
+    before_it_listened = 0
+    for _ in range(KILLS * ROUNDS):
+        broker.stop(signal.SIGKILL)
+        ready = broker.spawn()
+        # Some of them do not get so far that they listen; those that do have work to catch up on.
+        await asyncio.sleep(rng.random() * 0.25)
+        os.set_blocking(ready, False)
+        with os.fdopen(ready, "rb", buffering=0) as pipe:
+            before_it_listened += not pipe.read()
+    broker.stop(signal.SIGKILL)
+    broker.start()
+    printed = await load.check()
+    print(f"{KILLS * ROUNDS + 1} kills ({before_it_listened} before it listened), {printed} lines")
+    await asyncio.gather(*followers)
+    async with broker.connect() as wire:
+        for id, seqs in followed.items():
+            assert seqs == [event["seq"] for event in await wire.events(id)]
+
+
+async def test_killed_at_a_step_under_load_nothing_is_lost(
+    start_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    rng = seeded()
+    broker = start_broker("--pool-size=0", "--quiet")
+    load = Load(broker, tmp_path / "load", rng.randrange(10**6), LANES)
+    await load.begin()
+    steps = (*JOURNAL, *OUTBOX, *RUNNER) * AT_A_STEP * ROUNDS
+    broker.stop(signal.SIGKILL)
+    for step in steps:
+        broker.environment[VARIABLE] = f"{step}:{rng.randrange(1, 40)}"
+        try:
+            broker.start()
+        except AssertionError:
+            pass  # it did not get so far that it listened
+        assert broker.process is not None
+        assert await asyncio.to_thread(broker.process.wait, 60) == -signal.SIGKILL
+    del broker.environment[VARIABLE]
+    broker.start()
+    print(f"{len(steps)} kills, {await load.check()} lines")
