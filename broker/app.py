@@ -49,6 +49,7 @@ from .kernel.driver import KernelDriver, Report
 from .kernel.jupyter import JupyterDriver, kernel_id_of
 from .kernel.pool import Pool
 from .kernel.provisioner import BrokerProvisioner, end_fork_servers
+from .page import routes as page_routes
 from .service import Broker
 from .views.metrics import registry
 from .views.reports import Reporter, print_report
@@ -195,9 +196,8 @@ class ServeApp(BaseApp):
             raise OSError(
                 f"cannot listen on {self.ip} port {self.port}: {error}; choose another with --port"
             ) from error
-        port = sockets[0].getsockname()[1]
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
-        url = f"http://{host}:{port}/"
+        url = f"http://{host}:{sockets[0].getsockname()[1]}/"
         lock.publish(url)
         token = os.environ.pop("JUPYTER_BROKER_TOKEN", "") or secrets.token_urlsafe(32)
 
@@ -300,7 +300,7 @@ def make_server(application: Application) -> HTTPServer:
 
 
 def make_application(gate: Gate, broker: Broker, methods: Methods, connections: Connections) -> Application:
-    """The routes. All but ``health`` need the token."""
+    """The routes. All but ``health`` and the page's own files need the token."""
     rpc = Rpc(methods)
     base = {"gate": gate}
     metrics = registry(broker, connections)
@@ -312,6 +312,7 @@ def make_application(gate: Gate, broker: Broker, methods: Methods, connections: 
             URLSpec(f"/{API}openrpc.json", SchemaHandler, base),
             URLSpec(f"/{API}sessions/([^/]+)/notebook", NotebookHandler, {**base, "methods": methods}),
             URLSpec("/metrics", MetricsHandler, {**base, "registry": metrics}),
+            *page_routes(gate),
         ],
         default_handler_class=NotFound,
         default_handler_args=base,

@@ -31,7 +31,7 @@ POLICY = (
 )
 FRAME_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; media-src data: blob:; font-src data:; webrtc 'block'; "
+    "img-src data: blob:; media-src data: blob:; font-src data:; "
     "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 )
 """For untrusted HTML. Its scripts run, but from an opaque origin and with nowhere to send anything."""

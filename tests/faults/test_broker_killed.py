@@ -8,18 +8,13 @@ import signal
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from broker.client import Client
 from broker.steps import JOURNAL, OUTBOX, RUNNER, VARIABLE
 
-from ..running import TOKEN, BrokerProcess, Wire, assert_whole, text_of
-from ..scenarios.tools import Gate, true
+from ..running import TOKEN, BrokerProcess
 from . import ROUNDS, seeded
 from .load import Load
-from .reader import check_sequence
 from .zygote import CheapBroker
 
 KILLS = 150
@@ -28,10 +23,12 @@ LANES = {"one": 1, "side by side": 3}
 
 
 async def test_killed_at_random_moments_under_load_nothing_is_lost(
-    start_cheap: Callable[..., CheapBroker], tmp_path: Path
+    start_cheap: Callable[..., CheapBroker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = seeded()
     broker = start_cheap()
+    # Where our client looks for it.
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(broker.root / "run"))
     load = Load(broker, tmp_path / "load", rng.randrange(10**6), LANES)
     await load.begin()
     followed: dict[str, list[int]] = {}
@@ -74,7 +71,10 @@ async def test_killed_at_a_step_under_load_nothing_is_lost(
     await load.begin()
     steps = (*JOURNAL, *OUTBOX, *RUNNER) * AT_A_STEP * ROUNDS
     broker.stop(signal.SIGKILL)
+    import time
+
     for step in steps:
+        t = time.time()
         broker.environment[VARIABLE] = f"{step}:{rng.randrange(1, 40)}"
         try:
             broker.start()
@@ -82,6 +82,7 @@ async def test_killed_at_a_step_under_load_nothing_is_lost(
             pass  # it did not get so far that it listened
         assert broker.process is not None
         assert await asyncio.to_thread(broker.process.wait, 60) == -signal.SIGKILL
+        print(broker.environment[VARIABLE], time.time() - t)
     del broker.environment[VARIABLE]
     broker.start()
     print(f"{len(steps)} kills, {await load.check()} lines")

@@ -98,8 +98,8 @@ async def test_a_journal_cut_off_at_every_byte_of_its_tail_has_the_appends_befor
     wal = (saved / "journal.sqlite-wal").read_bytes()
     cut = tmp_path / "cut"
     cut.mkdir()
-    # Every byte of the last frame, and every sixteenth of the append that it ends, or all with FAULT_ROUNDS: with SQLite
-    # alone, and the journal itself for a sample of them.
+    # Every byte of the last frame, and every sixteenth of the append that it ends, or all with FAULT_ROUNDS: with
+    # SQLite alone, and the journal itself for a sample of them.
     start, last = sizes[-2], len(wal) - FRAME
     for size in (*range(start, last, 1 if ROUNDS > 1 else 16), *range(last, len(wal) + 1)):
         (cut / "journal.sqlite-shm").unlink(missing_ok=True)
@@ -180,7 +180,7 @@ async def test_on_a_full_disk_clients_are_told_and_when_there_is_space_all_is_th
             await asyncio.sleep(0.2)
             assert not waiting.done()
             (small_disk / "filler").unlink()
-            subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+            await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=64m", small_disk], check=True)
             assert (await waiting)["text"] == "after\n"
         await other.notified(is_status(False))
         done = await running

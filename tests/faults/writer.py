@@ -1,4 +1,4 @@
-"""Appends to a journal for as long as it lives, and prints what was acknowledged: ``python -m tests.faults.writer FILE``.
+"""Appends to a journal, so many events, and prints what was acknowledged: ``python -m tests.faults.writer FILE MOST``.
 
 Each event carries its own number. Append after append is sent without waiting for the one before.
 """
@@ -27,6 +27,7 @@ async def main(path: Path, most: int) -> None:
             page = await journal.read(EVERYTHING, committed.seq - 1)
             assert page.seq >= committed.seq, "what is acknowledged can be read"
             print(committed.seq, flush=True)
+            appends.task_done()
 
     acknowledging = asyncio.ensure_future(acknowledge())
     while execution.n < most:
@@ -36,8 +37,7 @@ async def main(path: Path, most: int) -> None:
             fields = {"msg_type": "stream", "content": {"name": "stdout", "text": f"{execution.n}\n" * 50}}
             events.append(Event(EventType.OUTPUT, float(execution.n), "s", fields, "e", execution.n))
         await appends.put(journal.append(events, [execution], [SESSION]))
-    while not appends.empty():
-        await asyncio.sleep(0)
+    await appends.join()
     acknowledging.cancel()
     await journal.close()
 

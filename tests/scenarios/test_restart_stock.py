@@ -1,7 +1,8 @@
-"""The broker ends and starts again, with a kernel that keeps no outbox: what it said meanwhile is missing, and said so."""
+"""The broker ends and starts again, with a kernel that keeps no outbox: what it said meanwhile is a gap."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ async def test_a_gap_says_that_output_is_missing_and_what_comes_from_then_on_arr
         )
     broker.stop(signal.SIGKILL)
     gate.open()
-    await true(lambda: _exists(tmp_path / "over"))
+    await true(lambda: asyncio.sleep(0, (tmp_path / "over").exists()))
     broker.start()
     async with broker.connect() as wire:
         ended = await wire.done(ends)
@@ -44,7 +45,3 @@ async def test_a_gap_says_that_output_is_missing_and_what_comes_from_then_on_arr
             pid = (await wire.call("get_session", session=name))["kernel_pid"]
             await wire.call("close_session", session=name)
             assert gone(pid)
-
-
-async def _exists(path: Path) -> bool:
-    return path.exists()

@@ -68,8 +68,8 @@ async def test_a_restart_takes_all_of_them_back_and_loses_none_of_their_output(
             # Each has its own names: the namespace is shared.
             own = code.format(shut=gate.shut, me=me).replace("i ", f"i{me} ").replace("i)", f"i{me})")
             ids[me] = (await wire.execute(own, session="s", wait=0))["execution_id"]
-        for me in ids:
-            await printed(wire, ids[me], f"{me} 10\n")
+        for me, execution_id in ids.items():
+            await printed(wire, execution_id, f"{me} 10\n")
     for number in (9, 9, 15):
         broker.stop(number)
         broker.start()

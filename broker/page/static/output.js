@@ -39,7 +39,7 @@ export class Output {
     this.n = event.n;
     switch (event.type) {
       case "output": this.#message(event.msg_type, event.content); break;
-      case "input_request": this.#print(event.prompt, "prompt"); break;
+      case "input_request": this.#print(event.prompt, "asked"); break;
       case "input_reply": this.#print(`${this.#typed(event)}\n`, "typed"); break;
       case "execution_started":
         if (event.state_was_lost) this.#note(`This is a new kernel, with none of the former one’s variables: ${event.state_was_lost}`);

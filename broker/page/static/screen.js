@@ -120,7 +120,7 @@ export class Screen {
 
   get height() { return this.#rows.length; }
 
-  /** `kind` is a class of its own: "stderr", or "typed". */
+  /** `kind` is a class of its own: "stderr", "asked" or "typed". */
   write(text, kind = "") {
     if (this.#style.kind !== kind) this.#style = look({ ...this.#style, kind });
     text = this.#rest + text;
