@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "stdin": ("broker.cli.control.StdinApp", "Answer an execution that asks for input."),
     "interrupt": ("broker.cli.control.InterruptApp", "Interrupt an execution; its kernel and state stay."),
     "kill": ("broker.cli.control.KillApp", "End an execution, with its kernel if nothing less helps."),
+    "open": ("broker.cli.open.OpenApp", "Open the broker's page in a browser."),
     "serve": ("broker.app.ServeApp", "Run a broker in the foreground."),
     "stop": ("broker.cli.stop.StopApp", "End the broker; kernels run on, unless told otherwise."),
 }

@@ -108,7 +108,6 @@ class JupyterDriver(KernelDriver):
         self._probes: dict[str, _Probe] = {}
         self._answered = asyncio.Event()
         self._greeted = asyncio.Event()
-        self._configuring = False
         self._grave: OutboxEar | None = None
         """A dead kernel's, as long as not all of its outbox is in the journal."""
 
@@ -119,31 +118,24 @@ class JupyterDriver(KernelDriver):
         # A kernel that others know by its id keeps it, and what a fresh interpreter is to read needs one.
         ready = None
         if self._pool and session.kernel_id is None and not session.env:
-            ready = self._pool.take(session.kernel)
+            ready = await self._pool.take(session.kernel, session.working_directory)
         try:
-            km = (
-                ready.km
-                if ready
-                else await start(
-                    self._manager,
-                    session.kernel,
-                    kernel_id_of(session),
-                    cwd=session.working_directory,
-                    env=session.env,
-                )
-            )
+            km = ready.km if ready else await self._start(session)
         except Exception as error:  # whatever a kernelspec or a provisioner can fail with
             self.report(m.KernelStartFailed(f"kernel {session.kernel!r} could not be started: {error}"))
             return
-        self._configuring = ready is not None
         self._take(km, ready)
         provisioner = provisioner_of(km)
         self.report(m.KernelLaunched(km.kernel_id, provisioner.pid, provisioner.pid_created, km.connection_file))
         if ready:
             for said in ready.said:
                 self._said(said)
-            self._send("control", "configure_request", {"cwd": session.working_directory})
         await self._get_ready(session.kernel)
+
+    async def _start(self, session: SessionRecord) -> KernelManager:
+        return await start(
+            self._manager, session.kernel, kernel_id_of(session), cwd=session.working_directory, env=session.env
+        )
 
     async def _get_ready(self, kernel: str) -> None:
         assert self._km is not None
@@ -248,8 +240,8 @@ class JupyterDriver(KernelDriver):
         self._prompts.clear()
         self._promises = {}
         self._greeted.clear()
-        self._sockets = Sockets(km)
         outbox = provisioner_of(km).outbox
+        self._sockets = ready.sockets if ready else Sockets(km)
         if ready:
             self._ear = ready.ear
             ready.ear.tell = self._said
@@ -429,9 +421,6 @@ class JupyterDriver(KernelDriver):
     def _own(self, said: Said) -> m.Input | None:
         if said.msg_type == "hello":
             self._promises = _hello.decode(said.content).promises
-            if not self._configuring:
-                self._greeted.set()
-        elif said.msg_type == "configured":
             self._greeted.set()
         elif said.msg_type == "stock":
             self._is_stock()

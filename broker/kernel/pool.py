@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import uuid
-from typing import NamedTuple
 
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import KernelManager
@@ -21,6 +20,7 @@ from .ears import OutboxEar, Said
 from .launcher import own_command
 from .outbox import OWN
 from .processes import bury, provisioner_of, start
+from .sockets import Sockets
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,50 @@ POOLED = {"JUPYTER_BROKER_POOLED": "1"}
 """Tells a kernel that it is nobody's yet."""
 
 
-class Ready(NamedTuple):
-    """A kernel that has said hello, and all that it has said."""
+PLACING = 5.0
+"""Seconds that a kernel has to take its place. Another one is started instead of one that does not."""
 
-    km: KernelManager
-    ear: OutboxEar
-    said: list[Said]
+
+class Ready:
+    """A kernel that is ready, and all that it has said."""
+
+    def __init__(self, km: KernelManager) -> None:
+        self.km = km
+        outbox = provisioner_of(km).outbox
+        assert outbox is not None
+        self.said: list[Said] = []
+        self.ear = OutboxEar(outbox, self._hear)
+        self.sockets = Sockets(km)
+        self._heard = asyncio.Event()
+
+    def _hear(self, message: Said) -> bool:
+        self.said.append(message)
+        self._heard.set()
+        return False
+
+    async def until(self, msg_type: str, patience: float) -> bool:
+        """Wait until it says something that is for the broker alone; False if it says something else, or ends."""
+        ended = asyncio.ensure_future(provisioner_of(self.km).ended())
+        said = asyncio.ensure_future(self._until_said())
+        try:
+            await asyncio.wait({ended, said}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            return said.done() and not ended.done() and said.result() == msg_type
+        finally:
+            ended.cancel()
+            said.cancel()
+
+    async def _until_said(self) -> str:
+        heard = len(self.said)
+        while True:
+            for message in self.said[heard:]:
+                if message.channel == OWN:
+                    return message.msg_type
+            self._heard.clear()
+            await self._heard.wait()
+
+    def close(self) -> None:
+        self.ear.close()
+        self.sockets.close()
 
 
 class Pool:
@@ -59,17 +97,17 @@ class Pool:
             self._ready[kernel] = []
             self._taken.set()
 
-    def take(self, kernel: str) -> Ready | None:
-        """A kernel that is ready, for good; None if there is none."""
+    async def take(self, kernel: str, working_directory: str) -> Ready | None:
+        """A kernel that is ready, in its place, for good; None if there is none."""
         self.want(kernel)
-        self._taken.set()
         waiting = self._ready.get(kernel, [])
         while waiting:
             ready = waiting.pop(0)
-            process = provisioner_of(ready.km).process
-            if process is not None and process.poll() is None:
+            self._taken.set()
+            ready.sockets.send("control", "configure_request", {"cwd": working_directory})
+            if await ready.until("configured", PLACING):
                 return ready
-            asyncio.ensure_future(self._discard(ready))  # noqa: RUF006 (it is quick, and nobody waits for it)
+            await self._discard(ready)
         return None
 
     async def close(self) -> None:
@@ -105,30 +143,17 @@ class Pool:
                 del self._ready[kernel]
 
     async def _make(self, kernel: str) -> Ready:
-        km = await start(self._manager, kernel, str(uuid.uuid4()), cwd=HOME, env=POOLED)
-        outbox = provisioner_of(km).outbox
-        assert outbox is not None
-        said: list[Said] = []
-        greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def listen(message: Said) -> bool:
-            said.append(message)
-            if message.channel == OWN and not greeted.done():
-                greeted.set_result(None)
-            return False
-
-        ready = Ready(km, OutboxEar(outbox, listen), said)
+        ready = Ready(await start(self._manager, kernel, str(uuid.uuid4()), cwd=HOME, env=POOLED))
         try:
-            await asyncio.wait_for(greeted, self._start_timeout)
-            if said[-1].msg_type != "hello":
-                raise RuntimeError("its ipykernel is too old")
+            if await ready.until("hello", self._start_timeout):
+                return ready
+            raise RuntimeError("it ended, took too long, or its ipykernel is too old")
         except BaseException:
             await self._discard(ready)
             raise
-        return ready
 
     async def _discard(self, ready: Ready) -> None:
         await provisioner_of(ready.km).kill()
-        ready.ear.close()
+        ready.close()
         provisioner_of(ready.km).drop_outbox()
         await bury(self._manager, ready.km)

@@ -5,49 +5,51 @@ Otherwise a broker's start is mostly its imports, and few moments of its life wo
 
 from __future__ import annotations
 
-import array
 import gc
+import importlib
 import json
 import os
 import select
-import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
-from broker.app import ServeApp
+import broker.app  # noqa: F401 (what the zygote is for)
+from broker.steps import VARIABLE
 
 from ..running import PATIENCE, BrokerProcess
 
+NUMBER = struct.Struct("<q")
+
 
 class Forked:
-    """Stands in for ``subprocess.Popen``: a process that is the zygote's child, and not ours."""
+    """Stands in for ``subprocess.Popen``: a child of the zygote, which tells how it ended."""
 
-    def __init__(self, pid: int, descriptor: int) -> None:
-        self.pid, self._descriptor = pid, descriptor
+    def __init__(self, zygote: socket.socket) -> None:
+        self._zygote = zygote
+        (self.pid,) = NUMBER.unpack(zygote.recv(NUMBER.size))
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._descriptor], [], [], 0)[0]:
-            self._over()
+        if self.returncode is None and select.select([self._zygote], [], [], 0)[0]:
+            (self.returncode,) = NUMBER.unpack(self._zygote.recv(NUMBER.size))
         return self.returncode
 
     def wait(self, timeout: float = PATIENCE) -> int:
         if self.returncode is None:
-            assert select.select([self._descriptor], [], [], timeout)[0], "the broker does not end"
-            self._over()
-        return self.returncode or 0
-
-    def _over(self) -> None:
-        os.close(self._descriptor)
-        self.returncode = -signal.SIGKILL
+            assert select.select([self._zygote], [], [], timeout)[0], "the broker does not end"
+        status = self.poll()
+        assert status is not None
+        return status
 
     def send_signal(self, number: int) -> None:
-        signal.pidfd_send_signal(self._descriptor, number)
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(9)
 
 
 class CheapBroker(BrokerProcess):
@@ -66,18 +68,14 @@ class CheapBroker(BrokerProcess):
                 pass_fds=[theirs.fileno()],
                 cwd=Path(__file__).parents[2],
             )
-        assert self._socket.recv(1)
 
-    def spawn(self) -> int:
-        """Start it, and return what is readable once it listens, or is dead."""
+    def spawn(self, die_at: str = "") -> int:
+        """Start it, and return what is readable once it listens, or is dead. ``die_at``: see :mod:`broker.steps`."""
         assert self.process is None or self.process.poll() is not None
         ready, says = os.pipe()
-        socket.send_fds(self._socket, [json.dumps([str(self.root), *self.arguments]).encode()], [says])
+        socket.send_fds(self._socket, [json.dumps([str(self.root), die_at, *self.arguments]).encode()], [says])
         os.close(says)
-        (pid,) = array.array("q", self._socket.recv(8))
-        # It is reaped only after this, see below: the pid is no other's yet.
-        self.process = Forked(pid, os.pidfd_open(pid))  # type: ignore[assignment]
-        self._socket.send(b"1")
+        self.process = Forked(self._socket)  # type: ignore[assignment]
         return ready
 
     def start(self) -> CheapBroker:
@@ -88,37 +86,38 @@ class CheapBroker(BrokerProcess):
         return self
 
     def destroy(self) -> None:
+        super().destroy()
         self._socket.close()
         self._zygote.wait(PATIENCE)
-        super().destroy()
 
 
-def serve(directory: str, ready: int, *arguments: str) -> None:
+def serve(ready: int, directory: str, die_at: str, *arguments: str) -> None:
     """Be a broker."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(directory)
-    ServeApp.launch_instance(["--port=0", f"--ready-fd={ready}", *arguments])
+    if die_at:
+        # This is read when the modules are imported. What takes long to import is not ours.
+        os.environ[VARIABLE] = die_at
+        for name in [name for name in sys.modules if name.partition(".")[0] == "broker"]:
+            del sys.modules[name]
+    importlib.import_module("broker.app").ServeApp.launch_instance(["--port=0", f"--ready-fd={ready}", *arguments])
 
 
 def main(descriptor: int) -> None:
+    """Be the zygote: fork a broker for each request, and tell its pid, and its exit status when it is over."""
     gc.freeze()
     with socket.socket(fileno=descriptor) as parent:
-        parent.send(b"1")
         while True:
             request, descriptors, *_ = socket.recv_fds(parent, 65_536, 1)
             if not request:
                 return
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if (pid := os.fork()) == 0:
                 parent.close()
-                directory, *arguments = json.loads(request)
-                serve(directory, descriptors[0], *arguments)
+                serve(descriptors[0], *json.loads(request))
                 os._exit(0)
             os.close(descriptors[0])
-            parent.send(array.array("q", [pid]).tobytes())
-            parent.recv(1)
-            # From here on, the system reaps it.
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            parent.send(NUMBER.pack(pid))
+            _, status = os.waitpid(pid, 0)
+            parent.send(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,11 @@ const search = new Search(store, () => wire, {
 // Coming in. A fragment is sent nowhere; it is taken out of the address at once, and kept for this tab alone.
 
 function takeToken() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  const given = new URLSearchParams(location.hash.slice(1));
+  const token = given.get("token");
   if (!token) return false;
-  history.replaceState(null, "", location.pathname);
+  const execution = given.get("execution");
+  history.replaceState(null, "", location.pathname + (execution ? `#/${execution}` : ""));
   sessionStorage.setItem(TOKEN, token);
   return true;
 }
@@ -82,7 +84,7 @@ function route() {
   if (shown !== detail.id) detail.open(shown);
   list.mark(shown);
   if (id === "new") detail.focusSession();
-  else if (shown && !from?.matches("input, textarea")) detail.focusOutput();
+  else if (shown && !from?.matches("input, textarea")) detail.focus();
   else if (!shown && from?.closest("#detail")) list.move(0);
 }
 

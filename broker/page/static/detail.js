@@ -250,7 +250,7 @@ export class Detail {
 
   focusAnswer() { if (!this.promptForm.hidden) this.answer.focus(); }
   focusCell() { this.cell.focus(); }
-  focusOutput() { this.scroller.focus({ preventScroll: true }); }
+  focus() { (this.promptForm.hidden ? this.scroller : this.answer).focus({ preventScroll: true }); }
   focusSession() { this.cellSession.focus(); this.cellSession.select(); }
 
   async #send(input) {

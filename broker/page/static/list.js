@@ -110,7 +110,8 @@ export class List {
     if (!this.#rows.has(id)) {
       const state = h("span", { className: "state" }), title = h("span", { className: "title" });
       const time = h("span", { className: "time" }), line = h("span", { className: "line" }), facts = h("span", { className: "facts" });
-      const link = h("a", { href: `#/${id}` }, state, title, time, line, facts);
+      const link = h("a", { href: `#/${id}` }, state,
+        h("span", { className: "first" }, title, time), h("span", { className: "second" }, line, facts));
       const element = h("li", { "data-id": id }, link);
       if (location.hash === `#/${id}`) link.setAttribute("aria-current", "page");
       this.#rows.set(id, { element, link, state, title, time, line, facts });
@@ -129,7 +130,7 @@ export class List {
     const found = this.#found?.get(execution.execution_id);
     if (found) line.replaceChildren(...found);
     else setText(line, execution.input_request ? execution.input_request.prompt || "It asks for input." : this.#store.lastLine(execution));
-    const words = [execution.state === "completed" ? "" : SAYS[execution.state], execution.lines ? count(execution.lines, "line") : "",
+    const words = [ended(execution) && execution.state !== "completed" ? SAYS[execution.state] : "", execution.lines ? count(execution.lines, "line") : "",
       execution.detached && !ended(execution) ? "detached" : ""];
     setText(facts, words.filter(Boolean).join(" · "));
   }

@@ -5,6 +5,8 @@ import { ended } from "./dom.js";
 import { plain } from "./screen.js";
 
 const TAIL = 400;
+/** Of so many executions that are over, the last line is read. */
+const TAILS = 40;
 
 export class Store {
   sessions = new Map();
@@ -30,7 +32,8 @@ export class Store {
     this.executions = new Map();
     for (const summary of executions) this.#take(summary, before.get(summary.execution_id)?.tail);
     this.changed();
-    for (const execution of this.executions.values()) if (!ended(execution)) this.#loadTail(execution);
+    const latest = [...this.executions.values()].reverse();
+    for (const [at, execution] of latest.entries()) if (!ended(execution) || (at < TAILS && execution.bytes)) this.#loadTail(execution);
   }
 
   /** The milliseconds since the epoch, by this machine's clock, of a time that the broker says. */
