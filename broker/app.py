@@ -208,7 +208,7 @@ class ServeApp(BaseApp):
         pool = Pool(manager, self.pool_size, self.start_timeout)
         broker = self._make_broker(journal, manager, pool)
         connections = Connections()
-        journal.on_stalled = lambda: connections.tell(status(journal))
+        journal.writer.on_stalled = lambda: connections.tell(status(journal))
         methods = Methods(broker, handover_after=self.handover_after)
         gate = Gate(token, hosts=[*LOOPBACK, host, *self.allow_hosts], allow_origins=self.allow_origins)
         server = make_server(make_application(gate, broker, methods, connections))

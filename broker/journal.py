@@ -1,9 +1,8 @@
 """The journal: every event there ever was, in one SQLite file, and the only source of truth.
 
-Appending is one thread's work. Whatever was appended while it committed goes into its next transaction (group
-commit), so a flood costs few transactions and a single event waits for one. An event is visible to readers when, and
-only when, it is committed: the write-ahead log is synchronised with the disk before anybody hears of it. That takes a
-moment longer than writing it, and a kernel need not wait for it: see :class:`Append`.
+An event is visible to readers when, and only when, it is committed: the write-ahead log is synchronised with the disk
+before anybody hears of it. That takes a moment longer than writing it, and a kernel need not wait for it: see
+:class:`~broker.journal_writer.Append`.
 
 Beside the events stand the records (:mod:`broker.core.records`), their fold, written in the same transactions: what an
 execution is can be told without reading all that it printed.
@@ -15,39 +14,28 @@ few megabytes are kept in memory, encoded once, for those that read along.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import logging
 import os
-import queue
 import sqlite3
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from .core.events import Event, EventType
 from .core.records import ExecutionRecord, SessionRecord
-from .steps import reached
+from .journal_writer import Append, Batch, Committed, Stored, Writer, Written
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TAIL_BYTES = 8 * 2**20
 PAGE_BYTES = 2**20
 ENVELOPE = 200
 """About as many bytes as an event's fields take that every event has."""
-RETRY_AFTER = 0.05
-"""Seconds until the second attempt to write to a disk that refuses; each following one comes after twice that,"""
-RETRY_WITHIN = 1.0
-"""but not after more than this."""
-
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL,
@@ -72,30 +60,6 @@ SCHEMA_VERSION = 1
 
 class JournalError(Exception):
     """The journal cannot be opened."""
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """An event in its place. ``time`` is in seconds since the epoch; ``body`` is a JSON object."""
-
-    seq: int
-    n: int | None
-    execution_id: str | None
-    session_id: str
-    time: float
-    type: str
-    body: bytes
-
-    def encode(self) -> bytes:
-        """The event as the wire API has it: one JSON object."""
-        head = b'{"seq":%d,"n":%s,"execution_id":%s,"session_id":"%s","time":"%s","type":"%s"' % (
-            self.seq,
-            b"null" if self.n is None else b"%d" % self.n,
-            b"null" if self.execution_id is None else b'"%s"' % self.execution_id.encode(),
-            self.session_id.encode(),
-            iso(self.time).encode(),
-            self.type.encode(),
-        )
-        return head + (b"}" if self.body == b"{}" else b"," + self.body[1:])
 
 
 class Line:
@@ -140,32 +104,6 @@ EVERYTHING = Scope()
 TURNS = frozenset({EventType.EXECUTION_FINISHED, EventType.INPUT_REQUEST, EventType.HANDOVER})
 
 
-class Committed(NamedTuple):
-    """What became of an append: the seq of its last event, and how many events it cleared away."""
-
-    seq: int
-    cleared: int
-
-
-class Append(NamedTuple):
-    """An append under way."""
-
-    written: asyncio.Future[None]
-    """Done when it survives this process, however that ends: the kernel may be told."""
-    committed: asyncio.Future[Committed]
-    """Done when it survives the machine: others may be told. Until then it is not to be read."""
-
-    def __await__(self) -> Generator[Any, None, Committed]:
-        return self.committed.__await__()
-
-
-class _Batch(NamedTuple):
-    events: list[Stored]
-    executions: list[tuple[str, ExecutionRecord, bytes]]
-    sessions: list[tuple[SessionRecord, bytes]]
-    append: Append
-
-
 class Journal:
     """One file. Belongs to the event loop that made it; every method is called there.
 
@@ -178,34 +116,23 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         try:
-            self._writer = self._connect()
-            self._prepare(self._writer)
+            connection = self._connect()
+            self._prepare(connection)
         except sqlite3.DatabaseError as error:
             raise JournalError(f"{path} cannot be used as a journal: {error}") from error
-        # SQLite keeps this file for as long as a connection is open.
-        self._log = os.open(f"{path}-wal", os.O_RDWR)
+        self._connection = connection
         self._reader = self._connect(readonly=True)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-read")
         self._local = threading.local()
         self._of_threads: list[sqlite3.Connection] = []
         # The last event is never one of those that a clearing drops, so no seq is given twice.
-        (last,) = self._writer.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         self._assigned = self.seq = last
-        self._keys = _Keys(self._writer)
         self._owners: dict[str, str] = {}
         self._tail: list[Line] = []
         self._tail_bytes = 0
         self._waiting: defaultdict[Scope, list[asyncio.Future[None]]] = defaultdict(list)
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        self._commits = self._settled = 0
-        """How many transactions can be read, and how many of them are synchronised with the disk."""
-        self._settling: list[asyncio.Future[None]] = []
-        self.stalled: str | None = None
-        """Why nothing can be written at present, None if it can."""
-        self.on_stalled: Callable[[], object] = lambda: None
-        """Called when that has changed."""
-        self._thread = threading.Thread(target=self._write_forever, name="journal-write", daemon=True)
-        self._thread.start()
+        self.writer = Writer(path, connection, self._committed)
 
     def _connect(self, *, readonly: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=60)
@@ -215,7 +142,7 @@ class Journal:
             connection.execute("PRAGMA journal_mode = WAL")
             # SQLite synchronises the log before it is copied into the database; after each transaction, we do.
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -226,19 +153,22 @@ class Journal:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @property
+    def stalled(self) -> str | None:
+        """Why nothing can be written at present, None if it can."""
+        return self.writer.stalled
+
+    @property
     def pending(self) -> int:
         """How many events were appended and are not on disk yet."""
         return int(self._assigned - self.seq)
 
     async def close(self) -> None:
         """Write what was appended, then close. Nobody may append or read any more."""
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await self.writer.close()
         self._readers.shutdown()
         for reader in (self._reader, *self._of_threads):
             reader.close()
-        os.close(self._log)
-        self._writer.close()
+        self._connection.close()
 
     # Appending
 
@@ -260,8 +190,8 @@ class Journal:
                 Stored(self._assigned, event.n, event.execution_id, event.session_id, event.time, event.type, body)
             )
         append = Append(self._loop.create_future(), self._loop.create_future())
-        self._queue.put(
-            _Batch(
+        self.writer.append(
+            Batch(
                 stored,
                 [(record.session_id, record, msgspec.json.encode(record)) for record in executions],
                 [(record, msgspec.json.encode(record)) for record in sessions],
@@ -270,131 +200,13 @@ class Journal:
         )
         return append
 
-    def _write_forever(self) -> None:
-        while (batch := self._queue.get()) is not None:
-            batches = [batch]
-            stop = False
-            while not self._queue.empty():
-                if (more := self._queue.get()) is None:
-                    stop = True
-                    break
-                batches.append(more)
-            cleared = self._commit(batches)
-            try:
-                self._loop.call_soon_threadsafe(self._written, batches)
-                self._synchronise()
-                self._loop.call_soon_threadsafe(self._committed, batches, cleared)
-            except RuntimeError:  # the loop is closed: nobody is left to be told
-                return
-            if stop:
-                return
-
-    def _commit(self, batches: list[_Batch]) -> list[int]:
-        for delay in _delays():
-            try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                reached("begun")
-                cleared = [self._insert(batch) for batch in batches]
-                reached("inserted")
-                self._commits += 1
-                self._writer.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._commits = self._settled
-                self._stall(str(error))
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                self._keys.forget()
-                time.sleep(delay)
-            else:
-                break
-        reached("written")
-        return cleared
-
-    def _synchronise(self) -> None:
-        for delay in _delays():
-            try:
-                os.fdatasync(self._log)
-            except OSError as error:
-                # What the system could not write it may not try to write again. A checkpoint writes it anew.
-                self._stall(str(error))
-                time.sleep(delay)
-                with contextlib.suppress(sqlite3.Error):
-                    self._writer.execute("PRAGMA wal_checkpoint(FULL)")
-            else:
-                break
-        reached("committed")
-        self._stall(None)
-
-    def _stall(self, reason: str | None) -> None:
-        before, self.stalled = self.stalled, reason
-        if (before is None) != (reason is None):
-            if reason:
-                log.error("the journal cannot be written (%s); trying again until it can", reason)
-            else:
-                log.warning("the journal can be written again")
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self.on_stalled)
-
-    def _insert(self, batch: _Batch) -> int:
-        writer, keys, cleared = self._writer, self._keys, 0
-        writer.executemany(
-            "INSERT INTO sessions (id, owner, name, closed, record) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, closed = excluded.closed, record = excluded.record",
-            ((r.session_id, r.owner, r.name, r.closed_at is not None, blob) for r, blob in batch.sessions),
-        )
-        writer.executemany(
-            "INSERT INTO executions (id, session, owner, request_id, state, record) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, record = excluded.record",
-            (
-                (r.execution_id, keys.session(session_id), r.owner, r.request_id, r.run, blob)
-                for session_id, r, blob in batch.executions
-            ),
-        )
-        rows: list[tuple[object, ...]] = []
-        for event in batch.events:
-            execution = keys.execution(event.execution_id) if event.execution_id else None
-            row: tuple[object, ...] = (
-                event.seq,
-                keys.session(event.session_id),
-                execution,
-                event.n,
-                event.time,
-                event.type,
-                event.body,
-            )
-            rows.append(row)
-            if event.type == EventType.HISTORY_CLEARED:
-                self._insert_events(rows)
-                rows = []
-                cleared += writer.execute(
-                    "DELETE FROM events WHERE execution = ? AND type = 'output' AND seq < ?", (execution, event.seq)
-                ).rowcount
-        self._insert_events(rows)
-        return cleared
-
-    def _insert_events(self, rows: Sequence[tuple[object, ...]]) -> None:
-        if rows:
-            self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-
-    def _written(self, batches: list[_Batch]) -> None:
-        for batch in batches:
-            if not batch.append.written.done():
-                batch.append.written.set_result(None)
-
     async def settled(self) -> None:
         """Wait until what was read by now, of records too, survives the machine: before others are told of it."""
-        while self._settled < self._commits:
-            self._settling.append(self._loop.create_future())
-            await self._settling[-1]
+        await self.writer.settled()
 
-    def _committed(self, batches: list[_Batch], cleared: list[int]) -> None:
-        self._settled += 1
-        settling, self._settling = self._settling, []
-        for waiter in settling:
-            if not waiter.done():
-                waiter.set_result(None)
+    def _committed(self, written: list[Written]) -> None:
         touched: set[Scope] = set()
-        for batch, count in zip(batches, cleared, strict=True):
+        for batch, cleared in written:
             for event in batch.events:
                 touched.add(Scope(session_id=event.session_id))
                 if event.execution_id:
@@ -406,12 +218,11 @@ class Journal:
                 touched.add(EVERYTHING)
                 self.seq = batch.events[-1].seq
             if not batch.append.committed.done():
-                batch.append.committed.set_result(Committed(self.seq, count))
+                batch.append.committed.set_result(Committed(self.seq, cleared))
         for scope in touched:
             for waiter in self._waiting.pop(scope, ()):
                 if not waiter.done():
                     waiter.set_result(None)
-        reached("told")
 
     def _keep(self, event: Stored) -> None:
         if event.type == EventType.HISTORY_CLEARED:
@@ -636,42 +447,12 @@ def characters_printed(connection: sqlite3.Connection, scope: Scope, after: int,
     return int(count)
 
 
-def _delays() -> Iterator[float]:
-    """Seconds to wait after each attempt that has failed."""
-    delay = RETRY_AFTER
-    while True:
-        yield delay
-        delay = min(2 * delay, RETRY_WITHIN)
-
-
-class _Keys:
-    """The integer keys of ids: what the big table has in place of long texts."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.forget()
-
-    def forget(self) -> None:
-        """A transaction was rolled back: keys that it made are not there."""
-        self.execution = functools.lru_cache(10_000)(functools.partial(self._find, "executions"))
-        self.session = functools.lru_cache(10_000)(functools.partial(self._find, "sessions"))
-
-    def _find(self, table: str, id: str) -> int:
-        (key,) = self._connection.execute(f"SELECT key FROM {table} WHERE id = ?", (id,)).fetchone()
-        return int(key)
-
-
 def _matches(event: Stored, scope: Scope, types: Sequence[str]) -> bool:
     return (
         (scope.execution_id is None or scope.execution_id == event.execution_id)
         and (scope.session_id is None or scope.session_id == event.session_id)
         and (not types or event.type in types)
     )
-
-
-def iso(moment: float) -> str:
-    """A time in seconds since the epoch as ISO 8601, in UTC, to the microsecond."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class _Code(msgspec.Struct):

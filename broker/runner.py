@@ -21,7 +21,8 @@ from .core.errors import BrokerError
 from .core.events import Event
 from .core.records import ExecutionRecord, SessionRecord
 from .core.session import Session
-from .journal import TURNS, Append, Committed, Journal
+from .journal import TURNS, Journal
+from .journal_writer import Append, Committed
 from .kernel.driver import KernelDriver, Report
 from .steps import reached
 

@@ -33,7 +33,8 @@ from .core.session import INTERRUPT_PATIENCE, Session
 from .core.state import Run
 from .core.turns import Waits
 from .ids import looks_like_session_id, new_id, new_session_id
-from .journal import Committed, Journal, Scope
+from .journal import Journal, Scope
+from .journal_writer import Committed
 from .kernel.driver import KernelDriver, Report
 from .runner import Runner
 

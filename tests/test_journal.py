@@ -166,14 +166,14 @@ async def test_a_disk_that_refuses_delays_and_loses_nothing(journal: Journal, ca
     await journal.append([output("a", 1, "before")])
     (pages,) = journal._reader.execute("PRAGMA page_count").fetchone()
     # What a full disk says, from SQLite itself; the limit belongs to the connection.
-    await asyncio.to_thread(journal._writer.execute, f"PRAGMA max_page_count = {pages}")
+    await asyncio.to_thread(journal._connection.execute, f"PRAGMA max_page_count = {pages}")
     committed = journal.append([output("a", n, "x" * 50_000) for n in range(2, 12)])
     while journal.stalled is None:
         await asyncio.wait({committed.committed}, timeout=0.05)
     assert not committed.written.done()
     assert texts(await journal.read(EVERYTHING, 0)) == ["before"]
     # Between two attempts nobody uses the connection for long; SQLite itself serialises its users.
-    journal._writer.execute("PRAGMA max_page_count = 1000000")
+    journal._connection.execute("PRAGMA max_page_count = 1000000")
     assert (await asyncio.wait_for(committed.committed, 30)).seq == 11
     assert journal.stalled is None
     assert len((await journal.read(EVERYTHING, 0)).lines) == 11

@@ -5,11 +5,13 @@ nothing secret and so need no token; everything that they show comes over the We
 
 What executions print is not to be trusted. As text and as images it is made part of the page by text nodes and ``data:``
 URLs alone (Trusted Types forbid the rest). HTML, SVG and Markdown are shown by ``frame.html``, in a sandbox: an origin of
-its own, without network, forms, windows or any way to the page around it.
+its own, without network, forms, windows or any way to the page around it. Its scripts run only when the reader says so.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 
 from tornado.routing import URLSpec
@@ -30,11 +32,13 @@ POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 FRAME_POLICY = (
-    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "sandbox allow-scripts; default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
     "img-src data: blob:; media-src data: blob:; font-src data:; "
     "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 )
-"""For untrusted HTML. Its scripts run, but from an opaque origin and with nowhere to send anything."""
+"""For untrusted HTML, in an opaque origin and with nowhere to send anything."""
+FRAMES = {"frame.html": False, "scripts.html": True}
+"""Where the sandbox is, and whether scripts of what it shows run there; its own, which measures, always does."""
 FEATURES = ", ".join(
     f"{feature}=()"
     for feature in ("camera", "microphone", "geolocation", "display-capture", "usb", "serial", "hid", "payment")
@@ -46,10 +50,9 @@ class PageHandler(Entrance):
 
     open_to_all = True
 
-    def initialize(self, gate: Gate, file: Path) -> None:  # type: ignore[override]
+    def initialize(self, gate: Gate, file: Path, name: str) -> None:  # type: ignore[override]
         super().initialize(gate)
-        self._file = file
-        self.set_header("Content-Security-Policy", FRAME_POLICY if file.name == "frame.html" else POLICY)
+        self._file, self._name = file, name
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -61,14 +64,28 @@ class PageHandler(Entrance):
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
 
     def get(self) -> None:
+        content = self._file.read_bytes()
         self.set_header("Content-Type", TYPES[self._file.suffix])
-        self.finish(self._file.read_bytes())
+        self.set_header("Content-Security-Policy", policy(self._name, content))
+        self.finish(content)
+
+
+def policy(name: str, content: bytes) -> str:
+    """What a file may do."""
+    if name not in FRAMES:
+        return POLICY
+    own = content.partition(b"<script>")[2].partition(b"</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(own).digest()).decode()
+    return FRAME_POLICY.format(scripts="'unsafe-inline'" if FRAMES[name] else f"'sha256-{digest}'")
 
 
 def routes(gate: Gate) -> list[URLSpec]:
     """A route for each file, and ``/`` for ``index.html``."""
-    files = sorted(file for file in STATIC.iterdir() if file.suffix in TYPES)
+    files = {file.name: file for file in sorted(STATIC.iterdir()) if file.suffix in TYPES}
+    files |= dict.fromkeys(FRAMES, STATIC / "frame.html")
     return [
-        URLSpec("/" if file.name == "index.html" else f"/page/{file.name}", PageHandler, {"gate": gate, "file": file})
-        for file in files
+        URLSpec(
+            "/" if name == "index.html" else f"/page/{name}", PageHandler, {"gate": gate, "file": file, "name": name}
+        )
+        for name, file in files.items()
     ]

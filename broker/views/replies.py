@@ -15,7 +15,8 @@ from ..core.lanes import MAX_LANES
 from ..core.records import ExecutionRecord, SessionRecord
 from ..core.state import Run
 from ..core.turns import Waits
-from ..journal import Journal, Scope, Stored, characters_printed, iso, select
+from ..journal import Journal, Scope, characters_printed, select
+from ..journal_writer import Stored, iso
 from ..service import Broker
 from .cells import Cell, join
 from .rendering import STREAM, Output, Outputs, Rendered, decode, last_clear, render

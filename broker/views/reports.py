@@ -11,7 +11,8 @@ import msgspec
 
 from ..api import types
 from ..core.records import ExecutionRecord
-from ..journal import EVERYTHING, iso
+from ..journal import EVERYTHING
+from ..journal_writer import iso
 from ..service import Broker
 from .replies import Replies
 

@@ -14,14 +14,18 @@ import websockets
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.routing import URLSpec
 
-from broker import app
+from broker import app, page
 from broker.api import auth
 from broker.api.auth import Gate
 from broker.api.websocket import Connections
 
 from ..running import TOKEN, BrokerProcess
 
-PUBLIC = "api/broker/v1/health"
+PAGE = {"" if file.name == "index.html" else f"page/{file.name}" for file in page.STATIC.iterdir()} | {
+    "page/scripts.html"
+}
+PUBLIC = {"api/broker/v1/health", *PAGE}
+"""What needs no token: whether the broker works, and the page's own files, which hold nothing."""
 
 
 def routes() -> list[str]:
@@ -34,17 +38,24 @@ def routes() -> list[str]:
     rules = [rule for outer in made.default_router.rules for rule in outer.target.rules]  # type: ignore[union-attr]
     paths = [rule.regex.pattern for rule in rules if isinstance(rule, URLSpec)]
     assert len(paths) >= 6
-    return [re.sub(r"\(.*?\)", "x", path).strip("/$") for path in paths] + ["", "no/such/path", "favicon.ico"]
+    return [re.sub(r"\(.*?\)", "x", path).strip("/$") for path in paths] + [
+        "no/such/path",
+        "favicon.ico",
+        "page/../app.py",
+        "page/%2e%2e/__init__.py",
+        "page/",
+    ]
 
 
 @pytest.mark.parametrize("path", routes())
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", TOKEN[:-1]])
-def test_without_the_token_every_route_but_health_is_closed(
+def test_without_the_token_every_route_but_health_and_the_page_is_closed(
     broker: BrokerProcess, path: str, token: str | None
 ) -> None:
     status, headers, body = broker.request(path, token=token)
-    if path == PUBLIC:
+    if path in PUBLIC:
         assert status == 200
+        assert TOKEN.encode() not in body
     else:
         assert status == 401
         assert "WWW-Authenticate" in headers or "Www-Authenticate" in headers
@@ -59,6 +70,24 @@ def test_a_foreign_host_or_origin_is_refused_on_every_route(broker: BrokerProces
     assert broker.request(path, headers={"Origin": "null"})[0] == 403
 
 
+def test_the_page_is_let_do_nothing_that_it_need_not(broker: BrokerProcess) -> None:
+    for path in PAGE:
+        _, headers, _ = broker.request(path, token=None)
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "base-uri 'none'; form-action 'none'" in policy
+        if path in ("page/frame.html", "page/scripts.html"):
+            assert policy.startswith("sandbox allow-scripts; ")
+            assert "connect-src" not in policy
+            assert "frame-ancestors 'self'" in policy
+        else:
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 def test_a_post_without_the_token_runs_nothing(broker: BrokerProcess, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     call = b'{"jsonrpc":"2.0","id":1,"method":"execute","params":{"code":"open(%r, \'w\')"}}' % str(marker).encode()
@@ -67,7 +96,7 @@ def test_a_post_without_the_token_runs_nothing(broker: BrokerProcess, tmp_path: 
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("path", [path for path in routes() if path != PUBLIC])
+@pytest.mark.parametrize("path", [path for path in routes() if path not in PUBLIC])
 def test_a_token_in_the_url_is_no_token(broker: BrokerProcess, path: str) -> None:
     assert broker.request(f"{path}?token={TOKEN}", token=None)[0] == 401
 

@@ -36,7 +36,7 @@ async def visit(chromium: Any, broker: BrokerProcess) -> AsyncIterator[Visit]:
     wrong: list[str] = []
 
     async def visit(url: str = broker.url, path: str = "", *, token: str | None = TOKEN, **options: Any) -> Any:
-        context = await chromium.new_context(viewport=DESKTOP, **options)
+        context = await chromium.new_context(**{"viewport": DESKTOP, **options})
         page = await context.new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))

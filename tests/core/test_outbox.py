@@ -203,6 +203,7 @@ async def test_what_makes_no_event_is_kept_with_the_next_that_does(life: Life) -
 
 async def test_much_that_makes_no_event_is_kept_by_itself(life: Life) -> None:
     await life.execute("x1")
+    await until(lambda: life.journal.pending == 0)
     seq = life.journal.seq
     for number in range(1, ROUND + 1):
         life.runner.feed(m.Idle("somebody else's", number=number))

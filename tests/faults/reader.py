@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def check_sequence(events: Events, state: str = "completed") -> None:
     """Counted from 1 with no hole, in order, no gap, and one end, which is the last."""
     assert [event["n"] for event in events] == list(range(1, len(events) + 1))
     seqs = [event["seq"] for event in events]
-    assert all(one < other for one, other in zip(seqs, seqs[1:], strict=False))
+    assert all(one < other for one, other in itertools.pairwise(seqs))
     types = [event["type"] for event in events]
     assert "gap" not in types
     assert types.count("execution_started") == 1

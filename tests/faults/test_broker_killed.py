@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
 
 from broker.client import Client
-from broker.steps import JOURNAL, OUTBOX, RUNNER, VARIABLE
+from broker.steps import JOURNAL, OUTBOX, RUNNER
 
-from ..running import TOKEN, BrokerProcess
+from ..running import TOKEN, Wire, text_of
 from . import ROUNDS, seeded
 from .load import Load
+from .reader import check_sequence
 from .zygote import CheapBroker
 
 KILLS = 100
@@ -72,11 +78,7 @@ async def test_killed_at_a_step_under_load_nothing_is_lost(
     steps = (*JOURNAL, *OUTBOX, *RUNNER) * AT_A_STEP * ROUNDS
     broker.stop(signal.SIGKILL)
     for step in steps:
-        import time
-
-        t = time.time()
         await die_at(broker, f"{step}:{rng.randrange(1, 25)}")
-        print(step, time.time() - t)
     broker.start()
     print(f"{len(steps)} kills, {await load.check()} lines")
 
@@ -89,35 +91,84 @@ async def die_at(broker: CheapBroker, step: str) -> None:
     os.close(ready)
 
 
-# What the broker does to a kernel is done once
+# What the broker is to do to a kernel is done once
 
 
-async def test_killed_before_it_sent_what_was_to_be_executed_it_is_executed_once(
+async def insisted(broker: CheapBroker, call: Callable[[Wire], Any]) -> Any:
+    """What a call returns; made again, of a broker started again, should that die of it."""
+    while True:
+        try:
+            async with broker.connect() as wire:
+                return await call(wire)
+        except (OSError, websockets.ConnectionClosed, websockets.InvalidHandshake):
+            assert broker.stop(0) == -signal.SIGKILL
+            broker.start()
+
+
+def deaths(rng: random.Random, most: int) -> list[str]:
+    """Each step, at random counts up to ``most``."""
+    return [f"{step}:{rng.randint(1, most)}" for step in (*JOURNAL, *OUTBOX, *RUNNER) for _ in range(2 * ROUNDS)]
+
+
+def begin_to_die(broker: CheapBroker, step: str) -> None:
+    """Start the broker again, to die at a step."""
+    broker.stop(signal.SIGKILL)
+    with os.fdopen(broker.spawn(step)) as pipe:
+        if pipe.readline():
+            broker.find_url()
+
+
+async def test_killed_at_a_step_while_it_is_sent_code_it_runs_that_once(
     start_cheap: Callable[..., CheapBroker], tmp_path: Path
 ) -> None:
+    rng = seeded()
     broker = start_cheap()
+    marks = tmp_path / "marks"
     async with broker.connect() as wire:
         await wire.call("create_session", name="s")
-        await wire.call("create_session", name="t")
-    for round, step in enumerate(("handled", "begun", "inserted", "written", "acted", "committed", "answered") * ROUNDS):
-        broker.stop(signal.SIGKILL)
-        count = await first_that_is(broker, step)
-        marks = tmp_path / f"marks-{round}"
-        code = f"with open({str(marks)!r}, 'a') as file: print('ran', file=file)\nprint('ran')"
-        os.close(await listening(broker, f"{step}:{count}"))
-        async with broker.connect() as wire:
-            cut = asyncio.gather(
-                *(wire.execute(code, session=name, wait=None, request_id=f"{round}{name}") for name in "st"),
-                return_exceptions=True,
-            )
-            assert broker.process is not None
-            assert await asyncio.to_thread(broker.process.wait) == -signal.SIGKILL
-            assert all(isinstance(result, Exception) for result in await cut)
-        broker.start()
-        async with broker.connect() as wire:
-            for name in "st":
-                # The client's second attempt: the same request.
-                execution = await wire.execute(code, session=name, wait=None, request_id=f"{round}{name}")
-                assert (execution["state"], execution["text"]) == ("completed", "ran\n")
-                check_sequence(await wire.events(execution["execution_id"]))
-        assert marks.read_text() == "ran\n" * 2
+    for round, step in enumerate(deaths(rng, 6)):
+        begin_to_die(broker, step)
+        code = f"print({round}, file=open({str(marks)!r}, 'a'), flush=True)\nprint({step!r})"
+
+        def execute(wire: Wire, code: str = code, id: str = str(round)) -> Any:
+            return wire.execute(code, session="s", wait=None, request_id=id)
+
+        execution = await insisted(broker, execute)
+        assert (execution["state"], execution["text"]) == ("completed", f"{step}\n")
+        check_sequence(await insisted(broker, lambda wire, id=execution["execution_id"]: wire.events(id)))
+    assert marks.read_text() == "".join(f"{number}\n" for number in range(round + 1))
+    print(f"{broker.deaths} deaths in {round + 1} rounds")
+
+
+async def test_killed_at_a_step_while_a_prompt_is_answered_it_is_answered_once(
+    start_cheap: Callable[..., CheapBroker], tmp_path: Path
+) -> None:
+    rng = seeded()
+    broker = start_cheap()
+    marks = tmp_path / "marks"
+    async with broker.connect() as wire:
+        await wire.call("create_session", name="s")
+    for round, step in enumerate(deaths(rng, 12)):
+        begin_to_die(broker, step)
+        code = f"print(input('first '), input('second '), file=open({str(marks)!r}, 'a'), flush=True)"
+
+        def execute(wire: Wire, code: str = code, id: str = str(round)) -> Any:
+            return wire.execute(code, session="s", wait=0, request_id=id)
+
+        id = (await insisted(broker, execute))["execution_id"]
+
+        async def answer(wire: Wire, id: str = id, round: int = round) -> str:
+            """Answer what is asked, if anything is; the state after that."""
+            execution = await wire.until(id, lambda e: e["state"] not in ("queued", "running"))
+            if execution["state"] == "awaiting_input":
+                asked = execution["input_request"]["prompt"]
+                await wire.call("send_stdin", execution_id=id, data=f"{asked}{round}")
+            return str(execution["state"])
+
+        while await insisted(broker, answer) == "awaiting_input":
+            pass
+        events = await insisted(broker, lambda wire, id=id: wire.events(id))
+        check_sequence(events)
+        assert text_of(events) == ""
+    assert marks.read_text() == "".join(f"first {number} second {number}\n" for number in range(round + 1))
+    print(f"{broker.deaths} deaths in {round + 1} rounds")

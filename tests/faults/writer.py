@@ -11,7 +11,8 @@ from pathlib import Path
 
 from broker.core.events import Event, EventType
 from broker.core.records import ExecutionRecord, SessionRecord
-from broker.journal import EVERYTHING, Append, Journal
+from broker.journal import EVERYTHING, Journal
+from broker.journal_writer import Append
 
 SESSION = SessionRecord(session_id="s", name="s", owner="me", kernel="k", working_directory="/", created_at=0.0)
 

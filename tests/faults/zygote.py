@@ -57,6 +57,8 @@ class CheapBroker(BrokerProcess):
 
     def __init__(self, *arguments: str) -> None:
         super().__init__(*arguments)
+        self.deaths = -1
+        """How often it was started again."""
         self._socket, theirs = socket.socketpair()
         with theirs, self.log.open("ab") as log:
             self._zygote = subprocess.Popen(
@@ -72,6 +74,7 @@ class CheapBroker(BrokerProcess):
     def spawn(self, die_at: str = "") -> int:
         """Start it, and return what is readable once it listens, or is dead. ``die_at``: see :mod:`broker.steps`."""
         assert self.process is None or self.process.poll() is not None
+        self.deaths += 1
         ready, says = os.pipe()
         socket.send_fds(self._socket, [json.dumps([str(self.root), die_at, *self.arguments]).encode()], [says])
         os.close(says)
@@ -82,8 +85,11 @@ class CheapBroker(BrokerProcess):
         with os.fdopen(self.spawn()) as pipe:
             if not pipe.readline():
                 raise AssertionError(f"the broker did not start:\n{self.log.read_text()}")
-        self.url = json.loads(next((self.root / "run").glob("jupyter-broker-*.json")).read_text())["url"]
+        self.find_url()
         return self
+
+    def find_url(self) -> None:
+        self.url = json.loads(next((self.root / "run").glob("jupyter-broker-*.json")).read_text())["url"]
 
     def destroy(self) -> None:
         super().destroy()

@@ -78,14 +78,14 @@ function connection(state) {
 
 function route() {
   const id = location.hash.startsWith("#/") && location.hash.length > 2 ? location.hash.slice(2) : null;
-  const from = document.activeElement;
+  const from = document.activeElement, before = document.body.dataset.view;
   document.body.dataset.view = id || location.hash === "#/new" ? "detail" : "list";
   const shown = id === "new" ? null : id;
   if (shown !== detail.id) detail.open(shown);
+  if (!id && before === "detail" && !from?.matches("input, textarea")) list.move(0); // to where one came from
   list.mark(shown);
   if (id === "new") detail.focusSession();
   else if (shown && !from?.matches("input, textarea")) detail.focus();
-  else if (!shown && from?.closest("#detail")) list.move(0);
 }
 
 addEventListener("hashchange", () => { if (takeToken()) enter(); else if (wire) route(); });

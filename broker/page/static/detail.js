@@ -233,6 +233,7 @@ export class Detail {
   }
 
   #refreshPrompt({ input_request: request }) {
+    if (!request && this.promptForm.contains(document.activeElement)) this.scroller.focus({ preventScroll: true });
     this.promptForm.hidden = !request;
     if (request === this.#prompt) return;
     this.#prompt = request;

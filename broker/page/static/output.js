@@ -6,7 +6,7 @@ import { markdown } from "./markdown.js";
 import { Screen } from "./screen.js";
 
 /** Rows that are kept. The journal has the others. */
-const KEPT = 100_000;
+const KEPT = 120_000;
 const IMAGES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const BASE64 = /^[A-Za-z0-9+/=\s]+$/;
 

@@ -1,0 +1,343 @@
+"""Writing to the journal: transactions, and the synchronisation with the disk that makes them last.
+
+One transaction at a time. A small one is made at once, by whoever appends, if nobody else is at it: that saves a short
+execution two changes of thread. All others are made by a thread, and whatever was appended while it was at work goes
+into its next one (group commit). The thread also synchronises the write-ahead log with the disk, and copies it into
+the database when it has grown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .core.events import EventType
+from .core.records import ExecutionRecord, SessionRecord
+from .steps import reached
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 0.05
+"""Seconds until the second attempt to write to a disk that refuses; each following one comes after twice that,"""
+RETRY_WITHIN = 1.0
+"""but not after more than this."""
+
+AT_ONCE = 8
+"""Events in a transaction at most that is made where it was appended."""
+LOG_BYTES = 16 * 2**20
+"""About as many bytes are written before the log is copied into the database,"""
+OVERHEAD = 16_384
+"""where a transaction takes about so many beside its events."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An event in its place. ``time`` is in seconds since the epoch; ``body`` is a JSON object."""
+
+    seq: int
+    n: int | None
+    execution_id: str | None
+    session_id: str
+    time: float
+    type: str
+    body: bytes
+
+    def encode(self) -> bytes:
+        """The event as the wire API has it: one JSON object."""
+        head = b'{"seq":%d,"n":%s,"execution_id":%s,"session_id":"%s","time":"%s","type":"%s"' % (
+            self.seq,
+            b"null" if self.n is None else b"%d" % self.n,
+            b"null" if self.execution_id is None else b'"%s"' % self.execution_id.encode(),
+            self.session_id.encode(),
+            iso(self.time).encode(),
+            self.type.encode(),
+        )
+        return head + (b"}" if self.body == b"{}" else b"," + self.body[1:])
+
+
+class Committed(NamedTuple):
+    """What became of an append: the seq of its last event, and how many events it cleared away."""
+
+    seq: int
+    cleared: int
+
+
+class Append(NamedTuple):
+    """An append under way."""
+
+    written: asyncio.Future[None]
+    """Done when it survives this process, however that ends: the kernel may be told."""
+    committed: asyncio.Future[Committed]
+    """Done when it survives the machine: others may be told. Until then it is not to be read."""
+
+    def __await__(self) -> Generator[Any, None, Committed]:
+        return self.committed.__await__()
+
+
+class Batch(NamedTuple):
+    events: list[Stored]
+    executions: list[tuple[str, ExecutionRecord, bytes]]
+    sessions: list[tuple[SessionRecord, bytes]]
+    append: Append
+
+
+class Written(NamedTuple):
+    """A batch that is in the log, and how many events it has cleared away."""
+
+    batch: Batch
+    cleared: int
+
+
+class Writer:
+    """The only one that writes to the file at ``path``, over ``connection``.
+
+    It belongs to the event loop that made it. ``synchronised`` is called there with batches that are on disk for good,
+    in the order in which they were appended.
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, synchronised: Callable[[list[Written]], object]
+    ) -> None:
+        self._connection = connection
+        self._synchronised = synchronised
+        self._loop = asyncio.get_running_loop()
+        # SQLite keeps this file for as long as a connection is open.
+        self._log = os.open(f"{path}-wal", os.O_RDWR)
+        self._keys = _Keys(connection)
+        self._queue: queue.SimpleQueue[Batch | Written | None] = queue.SimpleQueue()
+        self._using = threading.Lock()
+        """Held by the one that uses the connection."""
+        self._queued = self._inserted = 0
+        """How many batches were left to the thread, and how many of them it has inserted."""
+        self._transactions = self._settled = 0
+        """How many transactions can be read, and how many of them are synchronised with the disk."""
+        self._since_copy = 0
+        self._settling: list[asyncio.Future[None]] = []
+        self.stalled: str | None = None
+        """Why nothing can be written at present, None if it can."""
+        self.on_stalled: Callable[[], object] = lambda: None
+        """Called when that has changed."""
+        self._thread = threading.Thread(target=self._run, name="journal-write", daemon=True)
+        self._thread.start()
+
+    def append(self, batch: Batch) -> None:
+        """Write a batch, now or soon."""
+        if len(batch.events) <= AT_ONCE and self._queued == self._inserted and self._using.acquire(blocking=False):
+            try:
+                (written,) = self._transact([batch])
+            except sqlite3.Error:
+                self._roll_back()  # the thread will try again, for as long as it takes
+            else:
+                batch.append.written.set_result(None)
+                self._queue.put(written)
+                return
+            finally:
+                self._using.release()
+        self._queued += 1
+        self._queue.put(batch)
+
+    async def settled(self) -> None:
+        """Wait until what can be read by now is on disk for good."""
+        while self._settled < self._transactions:
+            self._settling.append(self._loop.create_future())
+            await self._settling[-1]
+
+    async def close(self) -> None:
+        """Write what was appended, and end."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        os.close(self._log)
+
+    # In the thread
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            items = [first]
+            stop = False
+            while not self._queue.empty():
+                if (more := self._queue.get()) is None:
+                    stop = True
+                    break
+                items.append(more)
+            try:
+                self._finish(items)
+            except RuntimeError:  # the loop is closed: nobody is left to be told
+                return
+            if stop:
+                return
+
+    def _finish(self, items: list[Batch | Written]) -> None:
+        # Those that are written came first: nothing is written at once while anything is queued.
+        written = [item for item in items if isinstance(item, Written)]
+        batches = [item for item in items if isinstance(item, Batch)]
+        if batches:
+            with self._using:
+                written += self._write(batches)
+                self._inserted += len(batches)
+            self._loop.call_soon_threadsafe(self._say_written, batches)
+        covered = self._transactions
+        self._synchronise()
+        self._loop.call_soon_threadsafe(self._say_synchronised, written, covered)
+        for item in written:
+            self._since_copy += OVERHEAD + sum(len(event.body) for event in item.batch.events)
+        if self._since_copy > LOG_BYTES:
+            self._copy_log()
+
+    def _write(self, batches: list[Batch]) -> list[Written]:
+        for delay in _delays():
+            try:
+                return self._transact(batches)
+            except sqlite3.Error as error:
+                self._stall(str(error))
+                self._roll_back()
+                time.sleep(delay)
+        raise AssertionError("it is tried for ever")
+
+    def _synchronise(self) -> None:
+        for delay in _delays():
+            try:
+                os.fdatasync(self._log)
+            except OSError as error:
+                # What the system could not write it may not try to write again. A checkpoint writes it anew.
+                self._stall(str(error))
+                time.sleep(delay)
+                self._copy_log()
+            else:
+                break
+        reached("committed")
+        self._stall(None)
+
+    def _copy_log(self) -> None:
+        with self._using, contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._since_copy = 0
+
+    def _stall(self, reason: str | None) -> None:
+        before, self.stalled = self.stalled, reason
+        if (before is None) != (reason is None):
+            if reason:
+                log.error("the journal cannot be written (%s); trying again until it can", reason)
+            else:
+                log.warning("the journal can be written again")
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self.on_stalled)
+
+    # By whoever holds the connection
+
+    def _transact(self, batches: Sequence[Batch]) -> list[Written]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        reached("begun")
+        written = [Written(batch, self._insert(batch)) for batch in batches]
+        reached("inserted")
+        self._transactions += 1
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            self._transactions -= 1
+            raise
+        reached("written")
+        return written
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._keys.forget()
+
+    def _insert(self, batch: Batch) -> int:
+        writer, keys, cleared = self._connection, self._keys, 0
+        writer.executemany(
+            "INSERT INTO sessions (id, owner, name, closed, record) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, closed = excluded.closed, record = excluded.record",
+            ((r.session_id, r.owner, r.name, r.closed_at is not None, blob) for r, blob in batch.sessions),
+        )
+        writer.executemany(
+            "INSERT INTO executions (id, session, owner, request_id, state, record) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, record = excluded.record",
+            (
+                (r.execution_id, keys.session(session_id), r.owner, r.request_id, r.run, blob)
+                for session_id, r, blob in batch.executions
+            ),
+        )
+        rows: list[tuple[object, ...]] = []
+        for event in batch.events:
+            execution = keys.execution(event.execution_id) if event.execution_id else None
+            row: tuple[object, ...] = (
+                event.seq,
+                keys.session(event.session_id),
+                execution,
+                event.n,
+                event.time,
+                event.type,
+                event.body,
+            )
+            rows.append(row)
+            if event.type == EventType.HISTORY_CLEARED:
+                self._insert_events(rows)
+                rows = []
+                cleared += writer.execute(
+                    "DELETE FROM events WHERE execution = ? AND type = 'output' AND seq < ?", (execution, event.seq)
+                ).rowcount
+        self._insert_events(rows)
+        return cleared
+
+    def _insert_events(self, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    # On the loop
+
+    def _say_written(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            if not batch.append.written.done():
+                batch.append.written.set_result(None)
+
+    def _say_synchronised(self, written: list[Written], covered: int) -> None:
+        self._settled = covered
+        settling, self._settling = self._settling, []
+        for waiter in settling:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._synchronised(written)
+        reached("told")
+
+
+def _delays() -> Iterator[float]:
+    """Seconds to wait after each attempt that has failed."""
+    delay = RETRY_AFTER
+    while True:
+        yield delay
+        delay = min(2 * delay, RETRY_WITHIN)
+
+
+class _Keys:
+    """The integer keys of ids: what the big table has in place of long texts."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.forget()
+
+    def forget(self) -> None:
+        """A transaction was rolled back: keys that it made are not there."""
+        self.execution = functools.lru_cache(10_000)(functools.partial(self._find, "executions"))
+        self.session = functools.lru_cache(10_000)(functools.partial(self._find, "sessions"))
+
+    def _find(self, table: str, id: str) -> int:
+        (key,) = self._connection.execute(f"SELECT key FROM {table} WHERE id = ?", (id,)).fetchone()
+        return int(key)
+
+
+def iso(moment: float) -> str:
+    """A time in seconds since the epoch as ISO 8601, in UTC, to the microsecond."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
