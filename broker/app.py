@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import resource
 import secrets
 import shutil
 import signal
@@ -180,6 +181,7 @@ class ServeApp(BaseApp):
         super().start()
         logging.getLogger("broker").parent = self.log
         logging.getLogger("tornado.access").setLevel(logging.ERROR)
+        raise_limits()
         try:
             asyncio.run(self._serve())
         except (DataDirectoryInUse, JournalError, PermissionError, OSError) as error:
@@ -278,6 +280,13 @@ class ServeApp(BaseApp):
                 self.log.info("nobody has needed this broker for %g seconds", self.exit_when_idle)
                 stop.set()
                 return
+
+
+def raise_limits() -> None:
+    """Let this process have as many files open as it may: a kernel takes a dozen."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def stop_on_signals() -> asyncio.Event:

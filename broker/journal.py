@@ -28,7 +28,8 @@ import msgspec
 
 from .core.events import Event, EventType
 from .core.records import ExecutionRecord, SessionRecord
-from .journal_writer import Append, Batch, Committed, Stored, Writer, Written
+from .journal_writer import Append, Batch, Committed, Stored, Writer, Written, why
+from .steps import reached
 
 T = TypeVar("T")
 
@@ -118,15 +119,15 @@ class Journal:
         try:
             connection = self._connect()
             self._prepare(connection)
+            # The last event is never one of those that a clearing drops, so no seq is given twice.
+            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         except sqlite3.DatabaseError as error:
-            raise JournalError(f"{path} cannot be used as a journal: {error}") from error
+            raise JournalError(f"{path} cannot be used as a journal: {why(error)}") from error
         self._connection = connection
         self._reader = self._connect(readonly=True)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-read")
         self._local = threading.local()
         self._of_threads: list[sqlite3.Connection] = []
-        # The last event is never one of those that a clearing drops, so no seq is given twice.
-        (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         self._assigned = self.seq = last
         self._owners: dict[str, str] = {}
         self._tail: list[Line] = []
@@ -150,7 +151,8 @@ class Journal:
         if version > SCHEMA_VERSION:
             raise JournalError(f"{self._path} was written by a later jupyter-broker (schema {version}); upgrade")
         connection.executescript(SCHEMA)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version < SCHEMA_VERSION:  # or it would be written to a disk that may be full
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @property
     def stalled(self) -> str | None:
@@ -198,6 +200,7 @@ class Journal:
                 append,
             )
         )
+        reached("appended")
         return append
 
     async def settled(self) -> None:

@@ -41,6 +41,13 @@ LOG_BYTES = 16 * 2**20
 """About as many bytes are written before the log is copied into the database,"""
 OVERHEAD = 16_384
 """where a transaction takes about so many beside its events."""
+DAMAGED = ". The file is damaged: stop the broker, and put back a copy, or move it away to begin anew"
+BUSY_TIMEOUT = 60_000
+"""Milliseconds that the thread waits for another process which writes; the loop does not wait at all."""
+
+
+class _GivenUp(Exception):
+    """The writer is to end, and the disk still refuses."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -127,8 +134,12 @@ class Writer:
         self._settling: list[asyncio.Future[None]] = []
         self.stalled: str | None = None
         """Why nothing can be written at present, None if it can."""
+        self.stalled_since: float | None = None
+        """When that began, in seconds since the epoch."""
         self.on_stalled: Callable[[], object] = lambda: None
-        """Called when that has changed."""
+        """Called when it begins, and when it is over."""
+        self._closing = threading.Event()
+        connection.execute("PRAGMA busy_timeout = 0")
         self._thread = threading.Thread(target=self._run, name="journal-write", daemon=True)
         self._thread.start()
 
@@ -155,7 +166,8 @@ class Writer:
             await self._settling[-1]
 
     async def close(self) -> None:
-        """Write what was appended, and end."""
+        """Write what was appended, if the disk takes it, and end."""
+        self._closing.set()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         os.close(self._log)
@@ -173,6 +185,9 @@ class Writer:
                 items.append(more)
             try:
                 self._finish(items)
+            except _GivenUp:
+                log.error("the journal is closed without what the disk refused; none of it was acknowledged")
+                return
             except RuntimeError:  # the loop is closed: nobody is left to be told
                 return
             if stop:
@@ -183,56 +198,75 @@ class Writer:
         written = [item for item in items if isinstance(item, Written)]
         batches = [item for item in items if isinstance(item, Batch)]
         if batches:
-            with self._using:
+            try:
                 written += self._write(batches)
-                self._inserted += len(batches)
+            except sqlite3.Error as error:
+                # What is written already need not wait until the rest is.
+                self._settle(written)
+                written = self._insist(batches, error)
             self._loop.call_soon_threadsafe(self._say_written, batches)
-        covered = self._transactions
-        self._synchronise()
-        self._loop.call_soon_threadsafe(self._say_synchronised, written, covered)
-        for item in written:
-            self._since_copy += OVERHEAD + sum(len(event.body) for event in item.batch.events)
+        self._settle(written)
         if self._since_copy > LOG_BYTES:
             self._copy_log()
 
     def _write(self, batches: list[Batch]) -> list[Written]:
-        for delay in _delays():
+        with self._using:
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
             try:
-                return self._transact(batches)
-            except sqlite3.Error as error:
-                self._stall(str(error))
+                written = self._transact(batches)
+            except sqlite3.Error:
                 self._roll_back()
-                time.sleep(delay)
+                raise
+            finally:
+                self._connection.execute("PRAGMA busy_timeout = 0")
+            self._inserted += len(batches)
+            return written
+
+    def _insist(self, batches: list[Batch], error: sqlite3.Error) -> list[Written]:
+        for delay in _delays():
+            self._refused(why(error), delay)
+            try:
+                return self._write(batches)
+            except sqlite3.Error as again:
+                error = again
         raise AssertionError("it is tried for ever")
 
+    def _settle(self, written: list[Written]) -> None:
+        with self._using:  # or a commit that is just being made would be among them
+            covered = self._transactions
+        self._synchronise()
+        self._loop.call_soon_threadsafe(self._say_synchronised, written, covered)
+        for item in written:
+            self._since_copy += OVERHEAD + sum(len(event.body) for event in item.batch.events)
+
     def _synchronise(self) -> None:
-        for delay in _delays():
-            try:
-                os.fdatasync(self._log)
-            except OSError as error:
-                # What the system could not write it may not try to write again. A checkpoint writes it anew.
-                self._stall(str(error))
-                time.sleep(delay)
-                self._copy_log()
-            else:
-                break
+        try:
+            os.fdatasync(self._log)
+        except OSError as error:
+            delays = _delays()
+            self._refused(str(error), next(delays))
+            # A second attempt would succeed and prove nothing: what the system could not write, it has given up.
+            # Copied into the database it is written anew.
+            while reason := self._copy_log("FULL"):
+                self._refused(reason, next(delays))
         reached("committed")
-        self._stall(None)
 
-    def _copy_log(self) -> None:
-        with self._using, contextlib.suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    def _copy_log(self, how: str = "PASSIVE") -> str | None:
+        """Copy the log into the database and synchronise that. Returns why not all of it is."""
         self._since_copy = 0
+        try:
+            with self._using:
+                busy, frames, copied = self._connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+        except sqlite3.Error as error:
+            return why(error)
+        return "the log is in use" if busy or copied < frames else None
 
-    def _stall(self, reason: str | None) -> None:
-        before, self.stalled = self.stalled, reason
-        if (before is None) != (reason is None):
-            if reason:
-                log.error("the journal cannot be written (%s); trying again until it can", reason)
-            else:
-                log.warning("the journal can be written again")
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self.on_stalled)
+    def _refused(self, reason: str, delay: float) -> None:
+        """Wait until the next attempt, having said why there must be one."""
+        self._loop.call_soon_threadsafe(self._stall, reason)
+        if self._closing.is_set():
+            raise _GivenUp
+        self._closing.wait(delay)
 
     # By whoever holds the connection
 
@@ -252,7 +286,8 @@ class Writer:
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # then so does BEGIN, and it is tried again
+                self._connection.execute("ROLLBACK")
         self._keys.forget()
 
     def _insert(self, batch: Batch) -> int:
@@ -305,12 +340,31 @@ class Writer:
 
     def _say_synchronised(self, written: list[Written], covered: int) -> None:
         self._settled = covered
+        self._synchronised(written)
+        self._stall(None)
+        reached("told")
+
+    def _stall(self, reason: str | None) -> None:
+        before, self.stalled = self.stalled, reason
+        # They look again: the transaction that they wait for may be none.
         settling, self._settling = self._settling, []
         for waiter in settling:
             if not waiter.done():
                 waiter.set_result(None)
-        self._synchronised(written)
-        reached("told")
+        if reason and not before:
+            self.stalled_since = time.time()
+            log.error("the journal cannot be written (%s); trying again until it can", reason)
+            self.on_stalled()
+        elif before and not reason:
+            self.stalled_since = None
+            log.warning("the journal can be written again")
+            self.on_stalled()
+
+
+def why(error: sqlite3.Error) -> str:
+    """An error, and what to do about it where that is not plain."""
+    damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+    return f"{error}{DAMAGED if damaged else ''}"
 
 
 def _delays() -> Iterator[float]:

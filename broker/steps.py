@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 
 VARIABLE = "JUPYTER_BROKER_DIE_AT"
-JOURNAL = ("begun", "inserted", "written", "committed", "told")
+JOURNAL = ("appended", "begun", "inserted", "written", "committed", "told")
 """The steps of an append."""
 RUNNER = ("handled", "acted", "answered")
 """The steps of a session's round."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
 import json
+import os
+import shutil
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +23,7 @@ from broker.core.events import Event, EventType
 from broker.core.records import ExecutionRecord, SessionRecord
 from broker.core.state import Run
 from broker.journal import EVERYTHING, PAGE_BYTES, TAIL_BYTES, Journal, JournalError, Scope
+from broker.journal_writer import AT_ONCE, _delays
 
 SESSION = SessionRecord(session_id="s", name="n", owner="me", kernel="k", working_directory="/", created_at=0.0)
 
@@ -178,6 +185,177 @@ async def test_a_disk_that_refuses_delays_and_loses_nothing(journal: Journal, ca
     assert journal.stalled is None
     assert len((await journal.read(EVERYTHING, 0)).lines) == 11
     assert "trying again" in caplog.text
+
+
+class Refusing:
+    """Stands in for the writer's connection: ``statement`` is refused with ``error`` while there is one."""
+
+    def __init__(self, journal: Journal, statement: str, error: Exception | None) -> None:
+        self._connection, self.statement, self.error = journal._connection, statement, error
+        self.refused: asyncio.Queue[str] = asyncio.Queue()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self._loop = asyncio.get_running_loop()
+        journal.writer._connection = journal.writer._keys._connection = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        if (error := self.error) and statement == self.statement:
+            self._loop.call_soon_threadsafe(self.refused.put_nowait, statement)
+            self.go_on.wait()
+            raise error
+        return self._connection.execute(statement, *values)
+
+
+FULL = sqlite3.OperationalError("database or disk is full")
+
+
+def many(first: int) -> list[Event]:
+    """More than are written where they are appended."""
+    return [output("a", n, "x") for n in range(first, first + AT_ONCE + 1)]
+
+
+async def test_that_it_is_stalled_is_said_once_and_once_that_it_is_over(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Refusing(journal, "BEGIN IMMEDIATE", FULL)
+    told: list[tuple[str | None, int, bool]] = []
+    writer = journal.writer
+    writer.on_stalled = lambda: told.append((writer.stalled, journal.pending, writer.stalled_since is not None))
+    appended = journal.append([output("a", n, "x") for n in (1, 2)])
+    for _ in range(4):
+        await asyncio.wait_for(disk.refused.get(), 10)
+    disk.error = None
+    await asyncio.wait_for(appended.committed, 10)
+    assert told == [(str(FULL), 2, True), (None, 0, False)]
+    assert [record.getMessage()[:29] for record in caplog.records] == [
+        "the journal cannot be written",
+        "the journal can be written ag",
+    ]
+
+
+def test_it_is_tried_again_soon_and_then_every_second() -> None:
+    assert list(itertools.islice(_delays(), 7)) == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+async def test_the_loop_does_not_wait_for_another_process_that_writes(journal: Journal, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "journal.sqlite") as other:
+        other.execute("BEGIN IMMEDIATE")
+        before = time.monotonic()
+        appended = journal.append([output("a", 1, "x")])
+        assert time.monotonic() - before < 5
+        other.rollback()
+    other.close()
+    await asyncio.wait_for(appended.committed, 10)
+
+
+async def test_who_only_reads_does_not_wait_for_a_commit_that_failed(journal: Journal) -> None:
+    disk = Refusing(journal, "COMMIT", FULL)
+    disk.go_on.clear()
+    appended = journal.append(many(1))
+    await asyncio.wait_for(disk.refused.get(), 10)
+    # What is read now may be of the transaction that is just being committed.
+    settled = asyncio.ensure_future(journal.settled())
+    await asyncio.sleep(0)
+    assert not settled.done()
+    disk.go_on.set()
+    await asyncio.wait_for(settled, 10)
+    assert not appended.committed.done()
+    disk.error = None
+    await asyncio.wait_for(appended.committed, 10)
+
+
+async def test_what_is_written_does_not_wait_for_what_cannot_be(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, real = threading.Event(), os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: (hold.wait(), real(descriptor)))
+    first = journal.append(many(1))
+    await first.written
+    # While the thread is at the first, this one is written at once, and comes to it together with the last.
+    second = journal.append([output("a", 20, "x")])
+    assert second.written.done()
+    disk = Refusing(journal, "BEGIN IMMEDIATE", FULL)
+    last = journal.append(many(21))
+    hold.set()
+    await asyncio.wait_for(second.committed, 10)
+    await asyncio.wait_for(journal.settled(), 10)
+    assert not last.written.done()
+    disk.error = None
+    await asyncio.wait_for(last.committed, 10)
+
+
+async def test_what_could_not_be_synchronised_is_told_once_it_is_in_the_database(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    def fdatasync(descriptor: int) -> None:
+        attempts.append(descriptor)
+        if len(attempts) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    broken = sqlite3.OperationalError("disk I/O error")
+    disk = Refusing(journal, "PRAGMA wal_checkpoint(FULL)", broken)
+    appended = journal.append([output("a", 1, "x")])
+    await asyncio.wait_for(disk.refused.get(), 10)
+    await asyncio.wait_for(disk.refused.get(), 10)
+    assert journal.stalled
+    assert appended.written.done()
+    assert not appended.committed.done()
+    assert len(attempts) == 1
+    disk.error = None
+    await asyncio.wait_for(appended.committed, 10)
+    shutil.copy(tmp_path / "journal.sqlite", tmp_path / "alone.sqlite")
+    with sqlite3.connect(tmp_path / "alone.sqlite") as alone:
+        assert alone.execute("SELECT count(*) FROM events").fetchone() == (1,)
+    alone.close()
+
+
+async def test_it_can_be_closed_while_the_disk_refuses(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    await journal.append([output("a", 1, "told")], [execution("a")], [SESSION])
+    disk = Refusing(journal, "COMMIT", FULL)
+    appended = journal.append([output("a", 2, "not told")])
+    await asyncio.wait_for(disk.refused.get(), 10)
+    await asyncio.wait_for(journal.close(), 10)
+    assert not appended.written.done()
+    again = Journal(tmp_path / "journal.sqlite")
+    assert texts(await again.read(EVERYTHING, 0)) == ["told"]
+    await again.close()
+
+
+async def test_that_it_is_damaged_is_said_in_words(journal: Journal) -> None:
+    malformed = sqlite3.DatabaseError("database disk image is malformed")
+    malformed.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    disk = Refusing(journal, "COMMIT", malformed)
+    stalled = asyncio.Event()
+    journal.writer.on_stalled = stalled.set
+    appended = journal.append([output("a", 1, "x")])
+    await asyncio.wait_for(stalled.wait(), 10)
+    assert journal.stalled
+    assert "put back a copy" in journal.stalled
+    disk.error = None
+    await asyncio.wait_for(appended.committed, 10)
+
+
+async def test_one_that_is_there_is_opened_without_a_write(tmp_path: Path) -> None:
+    await Journal(tmp_path / "journal.sqlite").close()
+    again = Journal(tmp_path / "journal.sqlite")
+    assert (tmp_path / "journal.sqlite-wal").stat().st_size == 0
+    await again.close()
+
+
+async def test_a_file_that_is_damaged_is_refused_in_words(journal: Journal, tmp_path: Path) -> None:
+    await journal.append([output("a", n, "x" * 1000) for n in range(1, 100)])
+    journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database = (tmp_path / "journal.sqlite").read_bytes()
+    (tmp_path / "damaged").write_bytes(database[:4096] + bytes(byte ^ 0xFF for byte in database[4096:]))
+    with pytest.raises(JournalError, match="damaged"):
+        Journal(tmp_path / "damaged")
 
 
 async def test_its_file_is_for_its_owner_only(journal: Journal, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..core.errors import InvalidParams, LimitReached
 from ..journal import EVERYTHING, Journal, Scope
+from ..journal_writer import iso
 from .auth import SUBPROTOCOL, Gate
 from .http import Entrance
 from .methods import Caller
@@ -183,8 +184,10 @@ class Socket(Entrance, WebSocketHandler):
 
 
 def status(journal: Journal) -> bytes:
-    """Whether what happens can be written down, and how many events wait for that."""
-    return msgspec.json.encode({"stalled": journal.stalled, "pending": journal.pending})
+    """Whether what happens can be written down, how many events wait for that, and since when."""
+    began = journal.writer.stalled_since
+    since = None if began is None else iso(began)
+    return msgspec.json.encode({"stalled": journal.stalled, "pending": journal.pending, "since": since})
 
 
 def _frame(message: bytes) -> bytes:

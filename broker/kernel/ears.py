@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 OVERTAKING = 0.02
 """Seconds by which a prompt may be ahead of the output that was printed before it, over sockets."""
+RETRY_AFTER = 0.2
+"""Seconds between two attempts to read an outbox that cannot be opened."""
 UNDIGESTED = 8 * 2**20
 """Bytes that may be on their way into the journal before no more is read."""
 
@@ -160,7 +162,13 @@ class OutboxEar(Ear):
             self._again = None
         if self._bytes > UNDIGESTED:
             return
-        records = self.outbox.read()
+        try:
+            records = self.outbox.read()
+        except OSError as error:
+            # No descriptor is left for the next segment. It stays where it is.
+            log.error("an outbox cannot be read (%s); trying again until it can", error)
+            self._again = self._loop.call_later(RETRY_AFTER, self._read)
+            return
         for record in records:
             self._pass_on(record)
         reached("read")

@@ -9,6 +9,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from jupyter_core.utils import ensure_async
 
+from .descriptors import enough
 from .provisioner import BrokerProvisioner
 
 
@@ -18,11 +19,13 @@ async def start(
     """Start a kernel in the broker's environment, less the token, plus ``env``.
 
     Raises:
+        TooManyOpenFiles: it was not begun.
         Exception: whatever a kernelspec or a provisioner can fail with.
     """
     inherited = {name: value for name, value in os.environ.items() if name != "JUPYTER_BROKER_TOKEN"}
     try:
-        await manager.start_kernel(kernel_name=kernel, kernel_id=kernel_id, cwd=cwd, env=inherited | env)
+        async with enough():
+            await manager.start_kernel(kernel_name=kernel, kernel_id=kernel_id, cwd=cwd, env=inherited | env)
     except BaseException:
         manager._pending_kernels.pop(kernel_id, None)
         raise

@@ -121,6 +121,9 @@ class BrokerProvisioner(LocalProvisioner):
             if self.process is None:
                 kwargs.update(stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file)
                 await super().launch_kernel(cmd, **kwargs)
+        except BaseException:
+            self.drop_outbox()
+            raise
         finally:
             os.close(log_file)
         assert self.process is not None

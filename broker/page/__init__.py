@@ -1,11 +1,12 @@
 """The page: what a person without JupyterLab sees of the broker, at its own address.
 
-Its files are plain HTML, CSS and JavaScript modules in ``static/``, served as they are: change one and reload. They hold
-nothing secret and so need no token; everything that they show comes over the WebSocket, which does.
+Its files are plain HTML, CSS and JavaScript modules in ``static/``, served as they are: change one and reload. They
+hold nothing secret and so need no token; everything that they show comes over the WebSocket, which does.
 
-What executions print is not to be trusted. As text and as images it is made part of the page by text nodes and ``data:``
-URLs alone (Trusted Types forbid the rest). HTML, SVG and Markdown are shown by ``frame.html``, in a sandbox: an origin of
-its own, without network, forms, windows or any way to the page around it. Its scripts run only when the reader says so.
+What executions print is not to be trusted. As text and as images it is made part of the page by text nodes and
+``data:`` URLs alone (Trusted Types forbid the rest). HTML, SVG and Markdown are shown by ``frame.html``, in a sandbox:
+an origin of its own, without network, forms, windows or any way to the page around it. Scripts of theirs run only
+when the reader says so.
 """
 
 from __future__ import annotations

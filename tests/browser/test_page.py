@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -76,7 +77,8 @@ async def test_a_prompt_is_answered_and_a_password_is_not_shown(
     visit: Visit, wire: Wire, session: str, picture: Picture
 ) -> None:
     execution = await wire.execute(
-        "import getpass\nname = input('Your name: ')\nsecret = getpass.getpass('Password: ')\nprint(name, len(secret))\n"
+        "import getpass\nname = input('Your name: ')\nsecret = getpass.getpass('Password: ')\n"
+        "print(name, len(secret))\n"
         "try: input('More? ')\nexcept EOFError: print('no more')",
         session=session,
     )
@@ -285,7 +287,8 @@ async def test_a_hundred_thousand_lines_leave_it_responsive(visit: Visit, wire: 
     await page.get_by_text("line 3", exact=False).first.wait_for()
     await page.get_by_role("button", name="Follow").click()
     await page.wait_for_function(
-        "() => { const s = document.querySelector('.scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 50 }"
+        "() => { const { scrollHeight, scrollTop, clientHeight } = document.querySelector('.scroller');"
+        "return scrollHeight - scrollTop - clientHeight < 50 }"
     )
     longest = await page.evaluate("() => window.longest")
     print(f"100,000 lines: shown after {took:.2f} s, longest task {longest:.0f} ms")
@@ -428,7 +431,7 @@ async def test_the_token_comes_by_the_fragment_or_the_form_and_is_in_no_address(
         assert file.stat().st_mode & 0o077 == 0
         await page.goto(file.as_uri())
         await page.locator("#connection[data-state=open]").wait_for()
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
     assert page.url == broker.url
     assert not [url for url in asked if TOKEN in url.partition("#")[0]]
     await page.reload()

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,27 @@ from typing import Any
 import pytest
 
 from broker.core.events import Event, EventType
-from broker.journal import EVERYTHING, Journal
+from broker.core.records import ExecutionRecord
+from broker.journal import Journal
 from broker.steps import JOURNAL, VARIABLE
 
 from ..running import BrokerProcess, assert_whole, text_of
 from . import ROUNDS, seeded
 from .writer import SESSION
 
-FRAME = 24 + 4096
-"""Bytes of a frame in SQLite's write-ahead log: its header and a page."""
 ROOT = Path(__file__).parents[2]
+UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+
+
+def numbered(n: int) -> dict[str, Any]:
+    return {"msg_type": "stream", "content": {"name": "stdout", "text": f"{n}\n" * 50}}
 
 
 def start_writer(path: Path, most: int, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faults.writer", str(path), str(most)],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env={**os.environ, **env},
@@ -82,94 +88,153 @@ def test_a_broker_killed_at_random_moments_has_all_that_was_acknowledged(tmp_pat
         assert len(found) >= last
 
 
-async def test_a_journal_cut_off_at_every_byte_of_its_tail_has_the_appends_before_it(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.sqlite")
+async def write_appends(path: Path, count: int) -> list[int]:
+    """Append one event after another, and return the size of the log after each."""
+    with sqlite3.connect(path) as connection:
+        # Small pages, so that appends are few bytes and each can be tried. It takes a table to fix their size.
+        connection.executescript("PRAGMA page_size = 512; CREATE TABLE it (is_so); DROP TABLE it")
+    connection.close()
+    journal = Journal(path)
+    execution = ExecutionRecord(execution_id="e", session_id="s", owner="me", created_at=0.0)
     sizes = []
-    for n in range(1, 9):
-        fields = {"msg_type": "stream", "content": {"name": "stdout", "text": f"{n}\n" * 50}}
-        await journal.append([Event(EventType.OUTPUT, float(n), "s", fields)], (), [SESSION] if n == 1 else ())
-        sizes.append((tmp_path / "journal.sqlite-wal").stat().st_size)
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    for name in ("journal.sqlite", "journal.sqlite-wal"):
-        shutil.copy(tmp_path / name, saved)
+    for n in range(1, count + 1):
+        execution.n = n
+        event = Event(EventType.OUTPUT, float(n), "s", numbered(n), "e", n)
+        await journal.append([event], [execution], [SESSION] if n == 1 else ())
+        sizes.append(os.stat(f"{path}-wal").st_size)
+    shutil.copy(path, f"{path}.saved")
+    shutil.copy(f"{path}-wal", f"{path}.saved-wal")
     await journal.close()
-    database = (saved / "journal.sqlite").read_bytes()
-    wal = (saved / "journal.sqlite-wal").read_bytes()
-    cut = tmp_path / "cut"
-    cut.mkdir()
-    # Every byte of the last frame, and every sixteenth of the append that it ends, or all with FAULT_ROUNDS: with
-    # SQLite alone, and the journal itself for a sample of them.
-    start, last = sizes[-2], len(wal) - FRAME
-    for size in (*range(start, last, 1 if ROUNDS > 1 else 16), *range(last, len(wal) + 1)):
-        (cut / "journal.sqlite-shm").unlink(missing_ok=True)
-        (cut / "journal.sqlite").write_bytes(database)
-        (cut / "journal.sqlite-wal").write_bytes(wal[:size])
-        whole = sum(size >= end for end in sizes)
-        if size % 97 and size not in sizes:
-            with sqlite3.connect(cut / "journal.sqlite") as connection:
-                found = [seq for (seq,) in connection.execute("SELECT seq FROM events ORDER BY seq")]
-            connection.close()
-        else:
-            again = Journal(cut / "journal.sqlite")
-            found = [line.stored.seq for line in (await again.read(EVERYTHING, 0)).lines]
-            assert (await again.append([Event(EventType.OUTPUT, 0.0, "s", {"n": 1})])).seq == len(found) + 1
-            await again.close()
-        assert found == list(range(1, whole + 1))
+    return sizes
+
+
+async def append_one(path: Path) -> int:
+    """Open a journal, check that it goes on after what is in it, and return how much that was."""
+    journal = Journal(path)
+    found = journal.seq
+    assert (await journal.append([Event(EventType.OUTPUT, 0.0, "s", numbered(0))])).seq == found + 1
+    await journal.close()
+    return found
+
+
+def test_a_journal_cut_off_at_every_byte_of_its_tail_has_the_appends_before_it(tmp_path: Path) -> None:
+    sizes = asyncio.run(write_appends(tmp_path / "journal.sqlite", 8))
+    database, wal = ((tmp_path / f"journal.sqlite.saved{end}").read_bytes() for end in ("", "-wal"))
+    # In memory, where there is such a place: these files are written anew for every byte of the last two appends.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
+        cut, log, index = (Path(directory, f"journal.sqlite{end}") for end in ("", "-wal", "-shm"))
+        for size in range(sizes[-3], len(wal) + 1):
+            index.unlink(missing_ok=True)
+            cut.write_bytes(database)
+            log.write_bytes(wal[:size])
+            whole = sum(end <= size for end in sizes)
+            # With SQLite alone; with the journal itself around the end of an append, and at some bytes between.
+            if size % 101 and not {size, size + 1} & set(sizes):
+                assert numbers(cut) == list(range(1, whole + 1))
+            else:
+                assert asyncio.run(append_one(cut)) == whole
 
 
 def test_a_write_that_fails_half_way_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     writer = start_writer(path, 3000)
     assert writer.stdout is not None
+    assert writer.stderr is not None
     last = int(writer.stdout.readline())
     size = (tmp_path / "journal.sqlite-wal").stat().st_size
-    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     # Python ignores SIGXFSZ, so a write beyond the limit fails, as on a full disk.
     resource.prlimit(writer.pid, resource.RLIMIT_FSIZE, (size + 10_000, resource.RLIM_INFINITY))
-    waited = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
-    waited.wait()
-    assert writer.poll() is None
-    resource.prlimit(writer.pid, resource.RLIMIT_FSIZE, unlimited)
-    said, _ = writer.communicate(timeout=60)
+    assert "cannot be written" in writer.stderr.readline()
+    resource.prlimit(writer.pid, resource.RLIMIT_FSIZE, UNLIMITED)
+    said, logged = writer.communicate(timeout=60)
     assert writer.returncode == 0
+    assert "can be written again" in logged
     found = numbers(path)
     assert found == list(range(1, len(found) + 1))
     assert len(found) >= max(last, *map(int, said.split()))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+class SmallDisk:
     """A disk of six megabytes, three of them taken by a file that can go."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(disk)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a disk ({mounted.stderr.decode().strip()})")
+
+    name = "tmpfs"
+    says = "full"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", directory]
+        mounted = subprocess.run(mount, check=False, capture_output=True)
+        if mounted.returncode:
+            pytest.skip(f"this user may not mount a disk ({mounted.stderr.decode().strip()})")
+        (directory / "filler").write_bytes(bytes(3 * 2**20))
+
+    def fill(self, broker: BrokerProcess) -> None:
+        """It fills by itself."""
+
+    def make_space(self, broker: BrokerProcess) -> None:
+        (self.directory / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", self.directory], check=True)
+
+    def remove(self) -> None:
+        subprocess.run(["umount", "-l", self.directory], check=False)
+
+
+class SmallFiles:
+    """For who may not mount one: a disk that takes no more than so many bytes of a file."""
+
+    name = "file-size-limit"
+    says = "I/O error"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def fill(self, broker: BrokerProcess) -> None:
+        size = (self.directory / "data" / "journal.sqlite-wal").stat().st_size
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (size + 2**19, resource.RLIM_INFINITY))
+
+    def make_space(self, broker: BrokerProcess) -> None:
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, UNLIMITED)
+
+    def remove(self) -> None:
+        pass
+
+
+Disk = SmallDisk | SmallFiles
+
+
+@pytest.fixture(params=[SmallDisk, SmallFiles], ids=lambda disk: disk.name)
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    disk = request.param(directory)
     try:
-        (disk / "filler").write_bytes(bytes(3 * 2**20))
         yield disk
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+        disk.remove()
+
+
+def is_status(stalled: bool) -> Callable[[dict[str, Any]], bool]:
+    return lambda n: n["method"] == "broker_status" and (n["params"]["stalled"] is not None) == stalled
 
 
 async def test_on_a_full_disk_clients_are_told_and_when_there_is_space_all_is_there(
-    small_disk: Path, start_broker: Callable[..., BrokerProcess]
+    disk: Disk, start_broker: Callable[..., BrokerProcess]
 ) -> None:
-    broker = start_broker("--pool-size=0", f"--data-dir={small_disk / 'data'}")
+    broker = start_broker("--pool-size=0", f"--data-dir={disk.directory / 'data'}")
     code = "for i in range(60_000): print(i, 'x' * 100)"
-
-    def is_status(stalled: bool) -> Callable[[dict[str, Any]], bool]:
-        return lambda n: n["method"] == "broker_status" and (n["params"]["stalled"] is not None) == stalled
-
     async with broker.connect() as wire, broker.connect() as other:
-        subscription = await wire.call("subscribe", after=0)
+        await wire.call("create_session", name="s")
+        disk.fill(broker)
+        await wire.call("subscribe", after=0)
         running = wire.begin("execute", code=code, session="s", wait=None)
         told = await other.notified(is_status(True))
-        assert "full" in told["params"]["stalled"]
-        assert broker.request("api/broker/v1/health")[0] == 503
+        assert disk.says in told["params"]["stalled"]
+        status, _, health = await asyncio.to_thread(broker.request, "api/broker/v1/health")
+        assert status == 503
+        assert disk.says in json.loads(health)["reason"]
+        _, _, metrics = await asyncio.to_thread(broker.request, "metrics")
+        assert b"jupyter_broker_journal_stalled 1" in metrics
         (execution,) = (await other.call("list_executions"))["executions"]
         seen = [n["params"]["event"] for n in wire.notifications if n["method"] == "event"]
         # A connection that opens now is told, too; what is on disk can be read; what must be written waits.
@@ -177,10 +242,10 @@ async def test_on_a_full_disk_clients_are_told_and_when_there_is_space_all_is_th
             await late.notified(is_status(True))
             assert text_of(await late.events(execution["execution_id"])).startswith("0 xxx")
             waiting = late.begin("execute", code="print('after')", session="t", wait=None)
-            await asyncio.sleep(0.2)
+            # Answered in the order in which they are made, but for what must wait.
+            await late.call("list_sessions")
             assert not waiting.done()
-            (small_disk / "filler").unlink()
-            await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=64m", small_disk], check=True)
+            await asyncio.to_thread(disk.make_space, broker)
             assert (await waiting)["text"] == "after\n"
         await other.notified(is_status(False))
         done = await running
@@ -189,6 +254,6 @@ async def test_on_a_full_disk_clients_are_told_and_when_there_is_space_all_is_th
         assert_whole(events)
         assert text_of(events) == "".join(f"{i} {'x' * 100}\n" for i in range(60_000))
         by_seq = {event["seq"]: event for event in events}
-        assert all(by_seq[event["seq"]] == event for event in seen if event["execution_id"] == done["execution_id"])
-        assert subscription
-        assert broker.request("api/broker/v1/health")[0] == 200
+        mine = [event for event in seen if event["execution_id"] == done["execution_id"]]
+        assert mine == [by_seq[event["seq"]] for event in mine]
+        assert (await asyncio.to_thread(broker.request, "api/broker/v1/health"))[0] == 200

@@ -170,5 +170,3 @@ def _cut(websocket: websockets.ClientConnection) -> bool:
     reset(websocket.transport.get_extra_info("socket"))
     websocket.transport.abort()
     return True
-
-

@@ -23,7 +23,7 @@ from jupyter_client.session import Session
 from broker.kernel.launcher import DIRECTORY
 from broker.kernel.outbox import IOPUB, SHELL, STDIN, Outbox, Record
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class OwnKernel:

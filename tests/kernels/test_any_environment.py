@@ -91,12 +91,12 @@ async def test_what_a_kernelspec_says_of_interpreter_arguments_and_environment_h
     start_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     broker = start_broker("--pool-size=0")
-    argv = [sys.executable, "-X", "dev", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--Kernel.banner=x"]
+    argv = [sys.executable, "-X", "utf8", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--Kernel.banner=x"]
     install(broker, "arguments", argv, env={"FROM_THE_SPEC": "yes"})
-    code = "import sys, os\nprint(sys.flags.dev_mode, os.environ['FROM_THE_SPEC'], os.getcwd())"
+    code = "import sys, os\nprint(sys.flags.utf8_mode, os.environ['FROM_THE_SPEC'], os.getcwd())"
     async with broker.connect() as wire:
         execution = await wire.execute(code, session="s", kernel="arguments", working_directory=str(tmp_path))
-        assert execution["text"] == f"True yes {tmp_path}\n"
+        assert execution["text"] == f"1 yes {tmp_path}\n"
 
 
 async def test_a_kernel_whose_launcher_fails_says_why(start_broker: Callable[..., BrokerProcess]) -> None:

@@ -75,7 +75,7 @@ async def test_a_line_that_an_execution_did_not_read_is_not_read_by_the_next(
 
 async def test_a_line_for_a_queued_execution_does_not_answer_the_one_that_asks(wire: Wire, session: str) -> None:
     first = await wire.execute(ASK, session=session)
-    second = await wire.execute(ASK, session=session, wait=0)
+    second = await wire.execute(ASK, session=session, wait=0, on_busy="queue")
     taken = await wire.call("send_stdin", execution_id=second["execution_id"], data="for the second")
     assert taken == {"delivered": 0, "queued": 1}
     assert (await wire.call("get_execution", execution_id=first["execution_id"]))["state"] == "awaiting_input"

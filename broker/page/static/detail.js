@@ -84,8 +84,8 @@ export class Detail {
     this.#following = after === null;
     this.refresh();
     if (id === null) return;
-    const session = this.#store.executions.get(id)?.session_id;
-    this.cellSession.value = this.#store.sessionName(session) ?? "default";
+    const session = this.#store.sessions.get(this.#store.executions.get(id)?.session_id);
+    if (session) this.cellSession.value = session.name;
     await this.load(after === null);
   }
 
@@ -221,7 +221,7 @@ export class Detail {
     const kept = { preserved: "variables kept", lost: "variables lost" }[execution.kernel_state];
     const session = this.#store.sessions.get(execution.session_id);
     setText(this.facts, [
-      session ? `${session.name}${execution_count ? ` [${execution_count}]` : ""}` : "closed session",
+      `${this.#store.sessionName(execution.session_id) ?? "…"}${execution_count ? ` [${execution_count}]` : ""}${session ? "" : " (closed)"}`,
       duration(this.#store.elapsed(execution)), count(execution.lines, "line"),
       execution.detached && !ended(execution) ? "detached" : "", ended(execution) && state !== "completed" && kept,
       label ? execution.execution_id : "",

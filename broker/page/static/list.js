@@ -87,8 +87,8 @@ export class List {
 
   #fill({ name, kernel, rows, more, element }, id, executions) {
     const session = this.#store.sessions.get(id);
-    setText(name, session?.name ?? "closed session");
-    setText(kernel, session ? `${session.kernel} · ${session.kernel_state}` : "");
+    setText(name, this.#store.sessionName(id) ?? "…");
+    setText(kernel, session ? `${session.kernel} · ${session.kernel_state}` : "closed");
     element.classList.toggle("closed", !session);
     const shown = executions.slice(0, this.#more.get(id) ?? SHOWN);
     const wanted = new Set(shown.map((execution) => execution.execution_id));

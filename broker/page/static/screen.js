@@ -98,6 +98,11 @@ function span([text, style]) {
     if (typeof value === "number" || value === "page" || value === "text") classes.push(`${name}-${value}`);
     else if (value) element.style[property] = value;
   }
+  // A colour of its own behind text that has none: the text must be seen on it, whatever the page's is.
+  if (fg === null && typeof bg === "string" && bg.startsWith("rgb")) {
+    const [red, green, blue] = bg.match(/\d+/g).map(Number);
+    element.style.color = red * 0.3 + green * 0.59 + blue * 0.11 > 140 ? "#111" : "#fff";
+  }
   element.className = classes.join(" ");
   return element;
 }

@@ -11,6 +11,7 @@ const TAILS = 40;
 export class Store {
   sessions = new Map();
   executions = new Map();
+  #closed = new Map(); // id -> name
   #skew = 0;
   #dirty = false;
   #wire;
@@ -50,7 +51,17 @@ export class Store {
     return lines.map((line) => line.replace(/\r+$/, "").split("\r").at(-1).trim()).findLast(Boolean) ?? "";
   }
 
-  sessionName(id) { return this.sessions.get(id)?.name ?? null; }
+  /** The name of a session; of one that is closed it comes later. */
+  sessionName(id) {
+    const open = this.sessions.get(id);
+    if (open) return open.name;
+    if (id && !this.#closed.has(id)) {
+      this.#closed.set(id, null);
+      this.#wire.call("get_session", { session: id })
+        .then(({ name }) => { this.#closed.set(id, name); this.changed(); }, () => this.#closed.delete(id));
+    }
+    return this.#closed.get(id) ?? null;
+  }
 
   changed() {
     if (this.#dirty) return;
@@ -98,6 +109,7 @@ export class Store {
     switch (event.type) {
       case "execution_started":
         Object.assign(execution, { state: "running", started_at: event.time });
+        this.#refreshSessions();
         break;
       case "execution_count":
         execution.execution_count = event.execution_count;
@@ -129,7 +141,7 @@ export class Store {
 
   #output(execution, { msg_type, content }) {
     const data = content.data?.["text/plain"];
-    const text = msg_type === "stream" ? content.text : msg_type === "error" ? `${content.ename}: ${content.evalue}\n`
+    const text = msg_type === "stream" ? content.text : msg_type === "error" ? `${[content.ename, content.evalue].filter(Boolean).join(": ")}\n`
       : typeof data === "string" ? `${data}\n` : "";
     if (typeof text !== "string") return;
     execution.tail = (execution.tail + text).slice(-TAIL);

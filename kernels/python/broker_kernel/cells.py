@@ -73,7 +73,8 @@ class Cell:
     def interrupt_children(self) -> None:
         """Send SIGINT to the processes that it has started, and theirs, as a terminal would."""
         for child in [child for ref in self.children if (child := ref()) is not None]:
-            if child.returncode is None:
+            # Without a pid it is only just being started: who starts it is interrupted in any case.
+            if child.returncode is None and child.pid is not None:
                 for pid in [child.pid, *descendants(child.pid)]:
                     with suppress(OSError):
                         os.kill(pid, signal.SIGINT)
