@@ -184,6 +184,8 @@ class Broker:
                 raise KernelStartFailed(record.start_error or "the kernel did not start")
             await self.journal.changed(Scope(session_id=record.session_id), seq)
             seq = self.journal.seq
+        # It is known here before it is on disk. What is asked next is answered when all before it is.
+        await runner.submit(m.EnsureKernel())
 
     async def close_session(self, runner: Runner) -> None:
         """End a session with its executions and its kernel. Its history stays."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from ..kernelspecs import install_ipykernel
 from .broker import opened, started
 from .figures import MS, Figure, Goal, ratio
 from .raw import own_kernel
@@ -22,22 +23,30 @@ async def run(*, quick: bool) -> list[Figure]:
     raw: ``BlockingKernelClient.execute``, until ``execute_reply`` and ``idle`` are decoded.
     Jupyter Server: an ``execute_request`` over its WebSocket, until ``execute_reply`` and ``idle`` are decoded.
 
-    Each has a kernel of its own: the broker its own, the others the stock one. The three take turns. Before each there
-    is a pause for what the one before has left to do.
+    Each has a kernel of its own: the broker one of ours, and a stock one besides; the others a stock one. They take
+    turns. Before each there is a pause for what the one before has left to do.
     """
     rounds = 60 if quick else 400
     broker_took: list[float] = []
+    on_stock_took: list[float] = []
     raw_took: list[float] = []
     server_took: list[float] = []
     with started() as broker, own_kernel() as raw:
         async with opened(broker) as socket, server_kernel() as server:
+            install_ipykernel(broker, "stock", "pass")
             await socket.call("create_session", name="round-trip")
+            await socket.call("create_session", name="on-stock", kernel="stock")
             for turn in range(-10, rounds):
                 await asyncio.sleep(PAUSE)
                 began = time.perf_counter()
                 execution = await socket.call("execute", code="1+1", session="round-trip")
                 broker_takes = time.perf_counter() - began
                 assert execution["state"] == "completed"
+
+                await asyncio.sleep(PAUSE)
+                began = time.perf_counter()
+                await socket.call("execute", code="1+1", session="on-stock")
+                on_stock_takes = time.perf_counter() - began
 
                 await asyncio.sleep(PAUSE)
                 began = time.perf_counter()
@@ -50,10 +59,12 @@ async def run(*, quick: bool) -> list[Figure]:
                 server_takes = time.perf_counter() - began
                 if turn >= 0:  # the first ones warm up
                     broker_took.append(broker_takes)
+                    on_stock_took.append(on_stock_takes)
                     raw_took.append(raw_takes)
                     server_took.append(server_takes)
     return [
         ratio(CASE, "1+1: broker / raw jupyter_client", broker_took, raw_took, MS, Goal("at most", 1.0)),
+        ratio(CASE, "1+1 on a stock kernel: broker / raw", on_stock_took, raw_took, MS, Goal("at most", 1.15)),
         ratio(CASE, "1+1: broker / Jupyter Server", broker_took, server_took, MS, Goal("at most", 0.3)),
         ratio(CASE, "1+1: Jupyter Server / raw", server_took, raw_took, MS),
     ]

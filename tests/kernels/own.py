@@ -71,7 +71,8 @@ class OwnKernel:
     def is_idle(self) -> bool:
         """Whether all that was sent to be executed is over."""
         self.read()
-        return all(self.of(execution, SHELL) for execution in self._executions)
+        replied = {record.parent_id for record in self.said if record.channel == SHELL}
+        return replied.issuperset(self._executions)
 
     def execute(self, code: str, lane: str = "main", **header: Any) -> str:
         content = {"code": code, "allow_stdin": True, "stop_on_error": False}
