@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "interrupt": ("broker.cli.control.InterruptApp", "Interrupt an execution; its kernel and state stay."),
     "kill": ("broker.cli.control.KillApp", "End an execution, with its kernel if nothing less helps."),
     "open": ("broker.cli.open.OpenApp", "Open the broker's page in a browser."),
+    "mcp": ("broker.mcp.command.McpApp", "Serve the broker's tools to an agent, by MCP on stdin and stdout."),
     "serve": ("broker.app.ServeApp", "Run a broker in the foreground."),
     "stop": ("broker.cli.stop.StopApp", "End the broker; kernels run on, unless told otherwise."),
 }
