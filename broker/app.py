@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from inspect import cleandoc
 from pathlib import Path
@@ -50,6 +51,7 @@ from .kernel.driver import KernelDriver, Report
 from .kernel.jupyter import JupyterDriver, kernel_id_of
 from .kernel.pool import Pool
 from .kernel.provisioner import BrokerProvisioner, end_fork_servers
+from .mcp.http import routes as mcp_routes
 from .page import routes as page_routes
 from .service import Broker
 from .views.metrics import registry
@@ -213,7 +215,7 @@ class ServeApp(BaseApp):
         journal.writer.on_stalled = lambda: connections.tell(status(journal))
         methods = Methods(broker, handover_after=self.handover_after)
         gate = Gate(token, hosts=[*LOOPBACK, host, *self.allow_hosts], allow_origins=self.allow_origins)
-        server = make_server(make_application(gate, broker, methods, connections))
+        server = make_server(make_application(gate, broker, methods, connections, mcp_routes(gate, url, token)))
         reporter = self._make_reporter(broker, connections)
         stop = stop_on_signals()
         broker.restore()
@@ -308,7 +310,9 @@ def make_server(application: Application) -> HTTPServer:
     )
 
 
-def make_application(gate: Gate, broker: Broker, methods: Methods, connections: Connections) -> Application:
+def make_application(
+    gate: Gate, broker: Broker, methods: Methods, connections: Connections, more: Sequence[URLSpec] = ()
+) -> Application:
     """The routes. All but ``health`` and the page's own files need the token."""
     rpc = Rpc(methods)
     base = {"gate": gate}
@@ -322,6 +326,7 @@ def make_application(gate: Gate, broker: Broker, methods: Methods, connections: 
             URLSpec(f"/{API}sessions/([^/]+)/notebook", NotebookHandler, {**base, "methods": methods}),
             URLSpec("/metrics", MetricsHandler, {**base, "registry": metrics}),
             *page_routes(gate),
+            *more,
         ],
         default_handler_class=NotFound,
         default_handler_args=base,

@@ -13,7 +13,7 @@ import msgspec
 
 from ..core import messages as m
 from ..core.errors import InvalidParams, KernelStartFailed, NotWaiting, UnknownSession
-from ..core.records import ExecutionRecord
+from ..core.records import ExecutionRecord, SessionRecord
 from ..core.state import Run
 from ..core.stdin import split_lines
 from ..journal import EVERYTHING, Scope
@@ -129,7 +129,7 @@ class Methods:
         """The caller's executions, oldest first: all, or those of one session or in one state."""
         session_id = None
         if params.session is not None:
-            session_id = self._session_id(caller, params.session)
+            session_id = self._session(caller, params.session).session_id
         states = [params.state] if params.state else []
         records = await self._broker.journal.executions(caller.owner, session_id, states)
         return t.Executions(executions=[self._replies.summary(record) for record in records])
@@ -222,9 +222,7 @@ class Methods:
     @method
     async def get_session(self, caller: Caller, params: t.SessionParams) -> t.Session:
         """A session, open or closed."""
-        record = self._broker.journal.session(self._session_id(caller, params.session))
-        assert record is not None
-        return self._replies.session(record)
+        return self._replies.session(self._session(caller, params.session))
 
     @method
     async def restart_session(self, caller: Caller, params: t.SessionParams) -> t.Session:
@@ -271,7 +269,7 @@ class Methods:
         if params.execution_id is not None:
             scope = Scope(execution_id=self._broker.record(caller.owner, params.execution_id).execution_id)
         elif params.session is not None:
-            scope = Scope(session_id=self._session_id(caller, params.session))
+            scope = Scope(session_id=self._session(caller, params.session).session_id)
         after = self._broker.journal.seq if params.after is None else params.after
         return t.Subscription(subscription=caller.connection.subscribe(scope, after), seq=after)
 
@@ -291,8 +289,7 @@ class Methods:
         Raises:
             UnknownSession: the caller has no such session.
         """
-        record = self._broker.journal.session(self._session_id(caller, ref))
-        assert record is not None
+        record = self._session(caller, ref)
         return record.session_id, await self._replies.notebook(record)
 
     # Small tools
@@ -300,15 +297,15 @@ class Methods:
     def _wait(self, wait: float | msgspec.UnsetType | None) -> float | None:
         return self._handover_after if isinstance(wait, msgspec.UnsetType) else wait
 
-    def _session_id(self, caller: Caller, ref: str) -> str:
-        """The id of a session, which may be closed if ``ref`` is one."""
+    def _session(self, caller: Caller, ref: str) -> SessionRecord:
+        """A session, which may be closed if ``ref`` is an id."""
         try:
-            return self._broker.session(caller.owner, ref).session.record.session_id
+            return self._broker.session(caller.owner, ref).session.record
         except UnknownSession:
             record = self._broker.journal.session(ref)
             if record is None or record.owner != caller.owner:
                 raise
-            return record.session_id
+            return record
 
 
 def _handed_over(record: ExecutionRecord) -> bool:

@@ -30,6 +30,20 @@ async def test_two_sessions_run_side_by_side(wire: Wire, session: str, tmp_path:
         await wire.call("close_session", session=other)
 
 
+async def test_a_session_is_there_from_the_moment_it_is_asked_for(wire: Wire, session: str) -> None:
+    name = f"{session}-new"
+    try:
+        begun = wire.begin("execute", code="1", session=name)
+        # Asked again and again, so that one of the questions comes before anything of the session is on disk.
+        while (found := await _find(wire, name)) is None:
+            pass
+        assert found["name"] == name
+        assert (await wire.call("get_session", session=found["session_id"]))["session_id"] == found["session_id"]
+        assert (await begun)["session_id"] == found["session_id"]
+    finally:
+        await wire.call("close_session", session=name)
+
+
 async def test_executions_of_one_session_queue_in_order_and_say_their_place(
     wire: Wire, session: str, tmp_path: Path
 ) -> None:
@@ -174,3 +188,11 @@ async def test_a_session_that_is_closed_while_its_kernel_starts_says_so_to_who_m
             await making
         assert refused.value.type == "unknown_session"
         assert broker.kernels() == []
+
+
+async def _find(wire: Wire, name: str) -> dict[str, Any] | None:
+    try:
+        return await wire.call("get_session", session=name)
+    except CallFailed as failed:
+        assert failed.type == "unknown_session"
+        return None
