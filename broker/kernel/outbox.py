@@ -21,10 +21,11 @@ import msgspec
 HEADER = struct.Struct("<QQdQIHB")
 """Size of the record, number, time in seconds since the epoch, epoch and offset of the text, frames, channel."""
 IOPUB, SHELL, STDIN, OWN = range(4)
-TEXT_HEAD = struct.Struct("<QQ")
+TEXT_HEAD = struct.Struct("=QQ")
 """The epoch, and where the entries end."""
-ENTRY_HEAD = struct.Struct("<BBI")
-"""Stream, length of the message id, length of the text."""
+WORD = struct.Struct("=Q")
+"""Of an entry: the stream, the length of the message id (8 bits each), the length of the text. The id and the text
+follow; the next entry begins at a multiple of a word's size."""
 STREAMS = ("stdout", "stderr")
 SEGMENT = 8 * 2**20
 """Bytes after which the kernel begins another segment."""
@@ -189,13 +190,15 @@ class Outbox:
 
     def _entries(self, data: bytes, sent: int) -> Iterator[Record]:
         at = TEXT_HEAD.size
-        while at + ENTRY_HEAD.size <= len(data):
-            stream, id_length, length = ENTRY_HEAD.unpack_from(data, at)
-            at += ENTRY_HEAD.size
+        while at + WORD.size <= len(data):
+            (word,) = WORD.unpack_from(data, at)
+            stream, id_length, length = word & 0xFF, word >> 8 & 0xFF, word >> 16
+            at += WORD.size
             parent = data[at : at + id_length].decode(errors="replace")
             at += id_length
+            # The last one's text goes on to the end, whatever its length.
             text = data[max(at, min(sent, at + length)) : at + length].decode("utf-8", "surrogatepass")
-            at += length
+            at = -(-(at + length) // WORD.size) * WORD.size
             if text and stream < len(STREAMS):
                 self.last += 1
                 content = msgspec.json.encode({"name": STREAMS[stream], "text": _mended(text)})

@@ -5,13 +5,15 @@ waits longer than :data:`INTERVAL`. What waits lies in a memory-mapped file besi
 many bytes as the file's head says, in entries of a stream, a message id and the text. The head also has an *epoch*,
 which changes whenever the file is emptied; a record that was made of such text has the epoch, and up to which offset
 the text is in it. So whoever finds a dead kernel's file knows what of it was not sent.
+
+The file is true at every instant, for a kernel may be killed at any: its head and the heads of its entries are words
+of the machine, each stored at once, and what a word speaks of is there before the word is.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
 import sys
 import time
 from collections import deque
@@ -33,26 +35,30 @@ CAPACITY = 2**16
 """Bytes of text that may wait."""
 LONGEST = 2**18
 """Characters of text in one message at most."""
-FILE_HEAD = struct.Struct("<QQ")
-"""The epoch, and where the entries end."""
-ENTRY_HEAD = struct.Struct("<BBI")
-"""Which stream, the length of the message id in bytes, the length of the text in bytes. Both follow."""
+WORD = 8
+"""Bytes of a word. Entries begin at a multiple of it."""
+EPOCH, END = 0, 1
+"""The words of the head: the epoch, and where the entries end."""
+HEAD = 2 * WORD
+OPEN = 2**48 - 1
+"""The length of the last entry's text, which goes on to the end."""
 
 Publish = Callable[[Cell, str, str, int, int], object]
 """Takes the cell, the stream's name, the text, the epoch and the offset."""
 
 
 class _Entry:
-    __slots__ = ("cell", "id_length", "length", "parts", "start", "stream")
+    """One word (the stream, the length of the message id, the length of the text), the id, and the text."""
+
+    __slots__ = ("cell", "end", "id_length", "parts", "start", "stream")
 
     def __init__(self, cell: Cell, stream: int, start: int, id_length: int) -> None:
         self.cell, self.stream, self.start, self.id_length = cell, stream, start, id_length
         self.parts: list[str] = []
-        self.length = 0
+        self.end = start + WORD + id_length
 
-    @property
-    def end(self) -> int:
-        return self.start + ENTRY_HEAD.size + self.id_length + self.length
+    def word(self, length: int) -> int:
+        return self.stream | self.id_length << 8 | length << 16
 
 
 class Text:
@@ -64,10 +70,9 @@ class Text:
         self._outbox = outbox
         self._publish = publish
         self._call_later = call_later
-        self._map: mmap.mmap | bytearray = bytearray(CAPACITY)
-        self._entries: list[_Entry] = []
-        self._end = FILE_HEAD.size
         self._epoch = 1
+        self._entries: list[_Entry] = []
+        self._write_to(bytearray(CAPACITY))
         self._due = False
         self._flushed_at = 0.0
         self._later: deque[tuple[Cell, int, str]] = deque()
@@ -80,10 +85,15 @@ class Text:
         try:
             # Written, not only made long: a page that the disk has no room for would be a bus error later.
             os.write(file, bytes(CAPACITY))
-            self._map = mmap.mmap(file, CAPACITY)
+            self._write_to(mmap.mmap(file, CAPACITY))
         finally:
             os.close(file)
-        FILE_HEAD.pack_into(self._map, 0, self._epoch, self._end)
+
+    def _write_to(self, map: mmap.mmap | bytearray) -> None:
+        self._map = map
+        self._words = memoryview(map).cast("Q")
+        self._words[END] = self._end = HEAD
+        self._words[EPOCH] = self._epoch
 
     def write(self, cell: Cell, stream: int, text: str) -> None:
         """Take text that was printed."""
@@ -134,21 +144,21 @@ class Text:
         end = self._end + len(data)
         self._map[self._end : end] = data
         entry.parts.append(text)
-        entry.length += len(data)
-        # The head comes last: what it says is there, is.
-        ENTRY_HEAD.pack_into(self._map, entry.start, stream, entry.id_length, entry.length)
-        FILE_HEAD.pack_into(self._map, 0, self._epoch, end)
-        self._end = end
+        self._words[END] = self._end = entry.end = end
 
     def _begin(self, cell: Cell, stream: int, size: int) -> None:
         id = cell.id.encode()[:255]
-        if self._end + ENTRY_HEAD.size + len(id) + size > CAPACITY:
+        if self._end + 2 * WORD + len(id) + size > CAPACITY:
             self._send_all()
-        start = self._end
-        self._end = start + ENTRY_HEAD.size + len(id)
-        ENTRY_HEAD.pack_into(self._map, start, stream, len(id), 0)
-        self._map[start + ENTRY_HEAD.size : self._end] = id
-        self._entries.append(_Entry(cell, stream, start, len(id)))
+        if self._entries:
+            last = self._entries[-1]
+            self._words[last.start // WORD] = last.word(last.end - last.start - WORD - last.id_length)
+        start = -(-self._end // WORD) * WORD
+        entry = _Entry(cell, stream, start, len(id))
+        self._map[start + WORD : entry.end] = id
+        self._words[start // WORD] = entry.word(OPEN)
+        self._entries.append(entry)
+        self._words[END] = self._end = entry.end
 
     def _timer(self) -> None:
         self._due = False
@@ -175,8 +185,8 @@ class Text:
                 self._send(entry.cell, entry.stream, "".join(entry.parts), self._epoch, entry.end)
         if entries:
             self._epoch += 1
-            self._end = FILE_HEAD.size
-            FILE_HEAD.pack_into(self._map, 0, self._epoch, self._end)
+            self._words[END] = self._end = HEAD
+            self._words[EPOCH] = self._epoch
             self._flushed_at = time.monotonic()
 
     def _send(self, cell: Cell, stream: int, text: str, epoch: int, offset: int) -> None:
@@ -189,7 +199,8 @@ class Text:
     def after_fork(self) -> None:
         """In a child of the kernel: what waits is its parent's, and so is the file."""
         self.forked = True
-        self._map, self._entries, self._end = bytearray(CAPACITY), [], FILE_HEAD.size
+        self._entries = []
+        self._write_to(bytearray(CAPACITY))
         self._later.clear()
 
 
