@@ -8,7 +8,6 @@ import collections
 import contextlib
 import functools
 import getpass
-import json
 import os
 import signal
 import sys
@@ -27,6 +26,7 @@ from . import descriptors
 from .cells import cells
 from .interrupts import Lane, current_lane, lanes
 from .prompts import Prompts
+from .routing import GUEST, Request, Routing, packed_header
 from .shell import Shell
 from .wire import Session
 
@@ -48,6 +48,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
         self.control_handlers["configure_request"] = self.configure_request
         self.control_handlers["roll_call_request"] = self.roll_call_request
         self._received: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self._routing = Routing()
         self._prompts = Prompts(self.session, self.stdin_socket, self.iopub_thread)
         main = threading.main_thread().ident
         assert main is not None
@@ -66,21 +67,35 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
     # Requests come in
 
     async def shell_channel_thread_main(self, msg: list[Any]) -> None:
-        """Look at a request before it goes to its shell: no request runs twice, and a new lane is made."""
+        """Send a request to its shell: none runs twice, and a lane is made when it is first needed."""
+        # What is no message of ours is left to ipykernel, which says so.
         with contextlib.suppress(ValueError, IndexError):
-            frames = [bytes(frame) for frame in msg]
-            header = json.loads(frames[frames.index(b"<IDS|MSG>") + 2])
+            request = Request.read(msg, self.session)
+            header = request.header
             if header.get("msg_type") == "execute_request":
                 if header["msg_id"] in self._received:
                     return
                 self._received[header["msg_id"]] = None
                 if len(self._received) > REMEMBERED:
                     self._received.popitem(last=False)
-            lane = header.get("subshell_id")
+            lane, packed = header.get("subshell_id"), request.packed
+            if lane is None:
+                client = str(header.get("session", ""))
+                lane = self._routing.choose(client)
+                if lane is not None:
+                    msg, packed = request.to(lane, self.session)
+                self._routing.begin(lane, client, packed)
             manager = self.shell_channel_thread.manager
-            if isinstance(lane, str) and lane.startswith(LANE) and lane not in manager.list_subshell():
+            if isinstance(lane, str) and lane.startswith((LANE, GUEST)) and lane not in manager.list_subshell():
                 create_subshell(manager, lane)
         await super().shell_channel_thread_main(msg)
+
+    async def shell_main(self, subshell_id: str | None, msg: list[Any]) -> None:
+        try:
+            await super().shell_main(subshell_id, msg)
+        finally:
+            with contextlib.suppress(ValueError, IndexError):
+                self._routing.end(packed_header(msg))
 
     def set_parent(self, ident: Any, parent: dict[str, Any], channel: str = "shell") -> None:
         if channel == "shell":
