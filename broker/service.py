@@ -28,7 +28,7 @@ from .core.errors import (
     UnknownSession,
     WorkingDirectoryMissing,
 )
-from .core.records import ExecutionRecord, SessionRecord
+from .core.records import ExecutionRecord, SessionRecord, title_of
 from .core.session import INTERRUPT_PATIENCE, Session
 from .core.state import Run
 from .core.turns import Waits
@@ -39,8 +39,6 @@ from .kernel.driver import KernelDriver, Report
 from .runner import Runner
 
 log = logging.getLogger(__name__)
-
-TITLE_LENGTH = 60
 
 
 class Broker:
@@ -376,9 +374,3 @@ class Broker:
         """Let go of every kernel. They run on."""
         await asyncio.gather(*(runner.leave() for runner in self._runners.values()))
         self._runners.clear()
-
-
-def title_of(text: str) -> str:
-    """The first line that is not empty, and no more of it than a list has room for."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"

@@ -14,7 +14,7 @@ import msgspec
 from ..core import messages as m
 from ..core.errors import InvalidParams, KernelStartFailed, NotWaiting, UnknownSession
 from ..core.records import ExecutionRecord, SessionRecord
-from ..core.state import Run
+from ..core.state import Origin, Run
 from ..core.stdin import split_lines
 from ..journal import EVERYTHING, Scope
 from ..service import Broker
@@ -137,7 +137,7 @@ class Methods:
     @method
     async def list_async_executions(self, caller: Caller, params: t.NoParams) -> t.Executions:
         """The caller's detached executions that are not over."""
-        records = await self._broker.journal.executions(caller.owner, None, ALIVE)
+        records = await self._alive(caller)
         return t.Executions(executions=[self._replies.summary(record) for record in records if record.detached])
 
     @method
@@ -196,7 +196,7 @@ class Methods:
         if params.execution_id is not None:
             records = [self._broker.record(caller.owner, params.execution_id)]
         else:
-            records = await self._broker.journal.executions(caller.owner, None, ALIVE)
+            records = await self._alive(caller)
             # The last first: what is queued must not begin when what runs before it ends.
             records.reverse()
         killed = await asyncio.gather(*(self._broker.kill(record) for record in records))
@@ -296,6 +296,11 @@ class Methods:
 
     def _wait(self, wait: float | msgspec.UnsetType | None) -> float | None:
         return self._handover_after if isinstance(wait, msgspec.UnsetType) else wait
+
+    async def _alive(self, caller: Caller) -> list[ExecutionRecord]:
+        """The caller's executions that are not over. What another client of a kernel runs is not the caller's."""
+        records = await self._broker.journal.executions(caller.owner, None, ALIVE)
+        return [record for record in records if record.origin is Origin.API]
 
     def _session(self, caller: Caller, ref: str) -> SessionRecord:
         """A session, which may be closed if ``ref`` is an id."""

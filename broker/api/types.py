@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ..core.events import EventType
-from ..core.state import Run
+from ..core.state import Origin, Run
 
 DEFAULT_MAX_OUTPUT = 24_000
 
@@ -145,13 +145,15 @@ class Place(Result):
 class Summary(Result):
     """An execution without its output. Times are ISO 8601, durations seconds.
 
-    ``title`` is its label, or the first line of its code.
+    ``title`` is its label, or the first line of its code. ``origin`` is ``jupyter`` if another client of the kernel
+    runs it, such as a person in JupyterLab.
     """
 
     execution_id: str
     session_id: str
     title: str
     label: str | None
+    origin: Origin
     state: Run
     detached: bool
     interactive: bool

@@ -13,12 +13,15 @@ class _Stream(msgspec.Struct):
     text: str = ""
 
 
-class _Input(msgspec.Struct):
+class Input(msgspec.Struct):
+    """What an ``execute_input`` says. What it does not say as it should is left out."""
+
+    code: str = ""
     execution_count: int | None = None
 
 
 _stream = msgspec.json.Decoder(_Stream)
-_input = msgspec.json.Decoder(_Input)
+_input = msgspec.json.Decoder(Input)
 _error = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -36,10 +39,9 @@ def measure(msg_type: str, content: bytes) -> tuple[int, int]:
     return 0, len(content)
 
 
-def execution_count(content: bytes) -> int | None:
-    """The number that an ``execute_input`` gives."""
-    found = _decode(_input, content)
-    return found.execution_count if found else None
+def executed(content: bytes) -> Input:
+    """What an ``execute_input`` says."""
+    return _decode(_input, content) or Input()
 
 
 def raised(content: bytes) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ class EventType(enum.StrEnum):
     """What an event says. The names are those of the wire API."""
 
     EXECUTION_QUEUED = "execution_queued"
-    """``{code, label, request_id}``: always an execution's first event."""
+    """``{code, label?, request_id?, origin?}``: always an execution's first event."""
     EXECUTION_STARTED = "execution_started"
     """``{lane, state_was_lost?}``: written before the kernel gets the code, so that it can never run twice."""
     EXECUTION_COUNT = "execution_count"

@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from .records import ExecutionRecord
-from .state import Completion, Run
+from .state import Completion, Origin, Run
 from .stdin import Stdin
 
 
@@ -46,6 +46,11 @@ class Execution:
     @property
     def id(self) -> str:
         return self.record.execution_id
+
+    @property
+    def is_visitor(self) -> bool:
+        """Whether another client of the kernel runs it. See :mod:`~broker.core.visitors`."""
+        return self.record.origin is Origin.JUPYTER
 
     @property
     def deadlines(self) -> list[float]:

@@ -15,18 +15,18 @@ import msgspec
 
 from . import contents
 from . import messages as m
-from .acting import Acting
 from .events import Event, EventType
 from .execution import Execution
 from .promises import NOTHING_LOST
 from .records import Reply
 from .state import Completion, Run
+from .visitors import Visitors
 
 GRACE = 1.0
 """Seconds without a message after which a missing half of "done" is asked for."""
 
 
-class Hearing(Acting):
+class Hearing(Visitors):
     """Takes the kernel at its word."""
 
     def _published(self, input: m.Published) -> None:
@@ -35,9 +35,11 @@ class Hearing(Acting):
         if execution and execution.probe_at is not None:
             execution.probe_at = self._now.loop + GRACE
         if input.msg_type == "execute_input":
+            executed = contents.executed(input.content)
+            if record is None and input.execution_id:
+                execution = self._visit(input.execution_id, executed.code)
             if execution:
-                count = contents.execution_count(input.content)
-                self._tell(EventType.EXECUTION_COUNT, execution.record, execution_count=count)
+                self._tell(EventType.EXECUTION_COUNT, execution.record, execution_count=executed.execution_count)
             return
         if execution and input.msg_type == "error":
             self._note(execution, raised=contents.raised(input.content))
@@ -59,7 +61,7 @@ class Hearing(Acting):
     def _saw(self, execution: Execution, sign: Completion) -> None:
         completion = execution.record.ending.completion | sign
         self._note(execution, completion=completion)
-        if completion is Completion.BOTH:
+        if completion is Completion.BOTH or (execution.is_visitor and sign is Completion.IDLE):
             self._done(execution)
         elif not self._promised(NOTHING_LOST):
             execution.probe_at = self._now.loop + GRACE

@@ -20,7 +20,8 @@ class Lanes:
     def __init__(self) -> None:
         self._queue: deque[str] = deque()
         self._eager: dict[str, None] = {}
-        self._occupant: dict[str, str] = {}
+        self._lane: dict[str, str] = {}
+        """The lane that each execution is in."""
 
     def enqueue(self, execution_id: str, *, eager: bool = False) -> None:
         """Put an execution last. ``eager``: it would not wait for those before it."""
@@ -43,25 +44,25 @@ class Lanes:
     @property
     def occupants(self) -> Iterator[str]:
         """What runs: in the main shell first, then in the order in which it began."""
-        if MAIN in self._occupant:
-            yield self._occupant[MAIN]
-        yield from (occupant for lane, occupant in self._occupant.items() if lane != MAIN)
+        yield from (occupant for occupant, lane in self._lane.items() if lane == MAIN)
+        yield from (occupant for occupant, lane in self._lane.items() if lane != MAIN)
 
     def free(self, *, concurrent: bool) -> str | None:
         """The lane that the next execution gets, None if all are taken. Unless ``concurrent``, there is but one."""
         names = (MAIN, *(f"lane-{number}" for number in range(1, MAX_LANES if concurrent else 1)))
-        return next((name for name in names if name not in self._occupant), None)
+        taken = set(self._lane.values())
+        return next((name for name in names if name not in taken), None)
 
-    def occupy(self, lane: str, execution_id: str) -> None:
-        """Put an execution, queued or taken over, into a lane."""
-        assert lane not in self._occupant, "a lane holds one request at a time"
+    def occupy(self, lane: str, execution_id: str, *, uninvited: bool = False) -> None:
+        """Put an execution, queued or taken over, into a lane. One that came ``uninvited`` asks nobody for room."""
+        assert uninvited or lane not in self._lane.values(), "a lane holds one request at a time"
         self._dequeue(execution_id)
-        self._occupant[lane] = execution_id
+        self._lane[execution_id] = lane
 
     def vacate(self, execution_id: str) -> None:
         """Free the lane that this execution has, or its place in the queue."""
         self._dequeue(execution_id)
-        self._occupant = {lane: occupant for lane, occupant in self._occupant.items() if occupant != execution_id}
+        self._lane.pop(execution_id, None)
 
     def _dequeue(self, execution_id: str) -> None:
         self._eager.pop(execution_id, None)

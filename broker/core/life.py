@@ -84,7 +84,8 @@ class KernelLife(Turns):
         for execution in self._live.values():
             record = execution.record
             never_came = execution.id not in input.received and record.ending.completion is Completion.NONE
-            if record.run.in_kernel and never_came and not execution.sent and not self.stopping:
+            ours = not execution.is_visitor and not execution.sent
+            if record.run.in_kernel and never_came and ours and not self.stopping:
                 self._send(execution, record.lane or MAIN)
 
     def _start_failed(self, input: m.KernelStartFailed) -> None:

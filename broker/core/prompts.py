@@ -9,7 +9,7 @@ from .acting import Acting
 from .errors import NotWaiting, StdinClosed
 from .events import EventType, HandoverReason
 from .execution import Execution, Stop
-from .state import Run
+from .state import Origin, Run
 
 
 class Prompts(Acting):
@@ -20,6 +20,8 @@ class Prompts(Acting):
         if execution is None:
             state = self._finished[input.execution_id].run
             raise NotWaiting(f"execution {input.execution_id} is over ({state}) and reads no more input")
+        if execution.is_visitor:
+            raise NotWaiting(f"execution {input.execution_id} is another client's; what it asks is answered there")
         if execution.stdin.closed:
             raise StdinClosed(f"the end of input was already sent to execution {input.execution_id}")
         return self._take_stdin(execution, input.lines, eof=input.eof)
@@ -42,6 +44,10 @@ class Prompts(Acting):
 
     def _prompted(self, input: m.Prompted) -> None:
         execution = self._live.get(input.execution_id)
+        record = self.find(input.execution_id)
+        if record is None or record.origin is not Origin.API:
+            # Another client's, and for that client to answer.
+            return
         if execution is None:
             # A background thread of a finished cell asks. Nobody could ever answer it: its execution is over. Where
             # another asks at the same time, a kernel could not tell whose answer this is.

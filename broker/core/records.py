@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from .events import Event, EventType
-from .state import Attachment, Completion, Run, advance, detach
+from .state import Attachment, Completion, Origin, Run, advance, detach
+
+TITLE_LENGTH = 60
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -39,6 +41,7 @@ class ExecutionRecord(msgspec.Struct, kw_only=True):
     execution_id: str
     session_id: str
     owner: str
+    origin: Origin = Origin.API
     title: str = ""
     """Its label, or the first line of its code."""
     label: str | None = None
@@ -119,7 +122,7 @@ def apply(event: Event, session: SessionRecord, execution: ExecutionRecord | Non
     if change := _EXECUTION_FOLDS.get(event.type):
         change(execution, event)
     execution.n = event.n
-    if event.type is EventType.EXECUTION_STARTED:
+    if "state_was_lost" in event.fields:
         session.state_was_lost = None
 
 
@@ -219,3 +222,9 @@ _SESSION_FOLDS: dict[EventType, Callable[[SessionRecord, Event], None]] = {
     EventType.KERNEL_STATUS: _kernel_changed,
     EventType.SESSION_CLOSED: _closed,
 }
+
+
+def title_of(text: str) -> str:
+    """The first line that is not empty, and no more of it than a list has room for."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"

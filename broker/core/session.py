@@ -5,7 +5,8 @@ the effects to carry out once they are. It does no I/O, reads no clock and keeps
 :meth:`Session.next_deadline` and comes back with a ``Tick``.
 
 The handlers are in modules of their own, one idea each: :mod:`.turns` (which execution begins), :mod:`.life` (of the
-kernel), :mod:`.hearing` (what it says), :mod:`.prompts` (what it asks) and :mod:`.ladder` (stopping).
+kernel), :mod:`.hearing` (what it says), :mod:`.visitors` (cells of its other clients), :mod:`.prompts` (what it asks)
+and :mod:`.ladder` (stopping).
 
 A message from a kernel's outbox has a number, and is heard once: what comes a second time, because a broker ended
 before it could tell the kernel that it had it, is on record and changes nothing.
@@ -40,7 +41,7 @@ class Session(KernelLife, Hearing, Ladder):
             if execution_record.run is Run.QUEUED:
                 self._enqueue(execution)
             else:
-                self._lanes.occupy(execution_record.lane or MAIN, execution.id)
+                self._lanes.occupy(execution_record.lane or MAIN, execution.id, uninvited=execution.is_visitor)
 
     def handle(self, input: Input, now: Now) -> Step:
         """Take one input.

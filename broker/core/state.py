@@ -74,6 +74,15 @@ class Completion(enum.Flag):
     BOTH = REPLY | IDLE
 
 
+class Origin(enum.StrEnum):
+    """Who asked for an execution."""
+
+    API = "api"
+    """A caller of the broker."""
+    JUPYTER = "jupyter"
+    """Another client of the kernel: a person, in JupyterLab for one."""
+
+
 class Attachment(enum.StrEnum):
     """Whether the caller of ``execute`` still awaits the execution."""
 

@@ -38,7 +38,12 @@ def _cell(execution: Summary, code: str, outputs: list[dict[str, Any]]) -> Noteb
         outputs=[nbformat.from_dict(output) for output in outputs],  # type: ignore[no-untyped-call]
         metadata={
             "execution": {name: time for name, time in times.items() if time},
-            "broker": {"execution_id": execution.execution_id, "state": execution.state, "label": execution.label},
+            "broker": {
+                "execution_id": execution.execution_id,
+                "state": execution.state,
+                "label": execution.label,
+                "origin": execution.origin,
+            },
         },
     )
     return cell

@@ -180,6 +180,7 @@ class Replies:
             session_id=record.session_id,
             title=record.title,
             label=record.label,
+            origin=record.origin,
             state=record.run,
             detached=record.detached,
             interactive=record.interactive,
