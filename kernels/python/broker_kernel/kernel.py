@@ -22,7 +22,7 @@ from ipykernel.utils import _async_in_context
 from IPython.core import debugger
 from traitlets import Type
 
-from . import descriptors
+from . import debugging, descriptors
 from .cells import cells
 from .interrupts import Lane, current_lane, lanes
 from .prompts import Prompts
@@ -152,11 +152,20 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
     async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Interrupt the execution that the request names; the main shell's if it names none."""
         wanted = parent.get("content", {}).get("execution_id")
+        await debugging.go_on(self.debugger)
         for lane in list(lanes.values()):
             cell = lane.cell
             if cell is not None and (cell.id == wanted or (wanted is None and lane.is_main)):
                 lane.interrupt()
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+
+    # Debugging
+
+    async def do_debug_request(self, msg: dict[str, Any]) -> Any:
+        reply = await super().do_debug_request(msg)
+        if msg["command"] in debugging.TRACED_FROM:
+            debugging.trace_frames([lane.thread_id for lane in list(lanes.values()) if lane.cell is not None])
+        return reply
 
     # What only a broker asks
 
@@ -202,6 +211,8 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
 def create_subshell(manager: SubshellManager, id: str) -> None:
     """Make a subshell with an id of the broker's choice. Called in the thread of the shell channel."""
     thread = SubshellThread(id, manager._context, daemon=True)
+    # User code runs here, and may be debugged.
+    thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = False
     with manager._lock_cache:
         manager._cache[id] = thread
     receive = _async_in_context(functools.partial(manager._on_recv_callback, id))
