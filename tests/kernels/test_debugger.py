@@ -6,7 +6,7 @@ Debug Adapter Protocol, as JupyterLab speaks it over ``debug_request`` (messagin
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +78,18 @@ class Debugger:
 
 
 @pytest.fixture
-def debugger(start_kernel: Callable[..., OwnKernel]) -> Iterator[tuple[OwnKernel, Debugger]]:
-    kernel = start_kernel()
+def debug(kernel: OwnKernel) -> Iterator[Debugger]:
+    """One of several in turn, for a kernel that the tests share."""
     debugger = Debugger(kernel.connection_file)
-    yield kernel, debugger
+    yield debugger
     debugger.client.stop_channels()
 
 
 @pytest.mark.parametrize("lane", ["main", "lane-1"])
 @pytest.mark.parametrize(("code", "line"), [(IN_A_FUNCTION, 4), (IN_A_LOOP, 5)], ids=["function", "loop"])
 def test_a_breakpoint_is_hit_in_what_runs_already(
-    debugger: tuple[OwnKernel, Debugger], tmp_path: Path, code: str, line: int, lane: str
+    kernel: OwnKernel, debug: Debugger, tmp_path: Path, code: str, line: int, lane: str
 ) -> None:
-    kernel, debug = debugger
     gate = tmp_path / "gate"
     gate.touch()
     code = code.format(gate=str(gate))
@@ -119,10 +118,7 @@ def test_a_breakpoint_is_hit_in_what_runs_already(
     assert kernel.run("1 + 1", lane)["status"] == "ok"
 
 
-def test_what_is_stopped_at_a_breakpoint_can_be_interrupted(
-    debugger: tuple[OwnKernel, Debugger], tmp_path: Path
-) -> None:
-    kernel, debug = debugger
+def test_what_is_stopped_at_a_breakpoint_can_be_interrupted(kernel: OwnKernel, debug: Debugger, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     code = IN_A_FUNCTION.format(gate=str(gate))

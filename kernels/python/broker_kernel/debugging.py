@@ -45,7 +45,7 @@ async def go_on(debugger: Any) -> None:
         )
     until = time.monotonic() + PATIENCE
     # Nothing says when: an exception that is raised in the debugger's own code leaves it broken.
-    while stopped and time.monotonic() < until and any(map(_is_in_debugger, sys._current_frames().values())):
+    while stopped and time.monotonic() < until and any(map(_is_in_debugger, sys._current_frames().values())):  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
