@@ -133,7 +133,7 @@ class Journal:
         self._tail: list[Line] = []
         self._tail_bytes = 0
         self._waiting: defaultdict[Scope, list[asyncio.Future[None]]] = defaultdict(list)
-        self.writer = Writer(path, connection, self._committed)
+        self.writer = Writer(path, connection, self._written, self._committed)
 
     def _connect(self, *, readonly: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=60)
@@ -207,6 +207,11 @@ class Journal:
         """Wait until what was read by now, of records too, survives the machine: before others are told of it."""
         await self.writer.settled()
 
+    def _written(self, batch: Batch) -> None:
+        for event in batch.events:
+            if event.execution_id and event.type in TURNS:
+                self._wake(Scope(event.execution_id, turns=True))
+
     def _committed(self, written: list[Written]) -> None:
         touched: set[Scope] = set()
         for batch, cleared in written:
@@ -214,8 +219,6 @@ class Journal:
                 touched.add(Scope(session_id=event.session_id))
                 if event.execution_id:
                     touched.add(Scope(event.execution_id))
-                    if event.type in TURNS:
-                        touched.add(Scope(event.execution_id, turns=True))
                 self._keep(event)
             if batch.events:
                 touched.add(EVERYTHING)
@@ -223,9 +226,12 @@ class Journal:
             if not batch.append.committed.done():
                 batch.append.committed.set_result(Committed(self.seq, cleared))
         for scope in touched:
-            for waiter in self._waiting.pop(scope, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._wake(scope)
+
+    def _wake(self, scope: Scope) -> None:
+        for waiter in self._waiting.pop(scope, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _keep(self, event: Stored) -> None:
         if event.type == EventType.HISTORY_CLEARED:
@@ -273,7 +279,11 @@ class Journal:
         return Page(lines, until, True)
 
     async def changed(self, scope: Scope, after: int) -> None:
-        """Wait until something of ``scope`` is committed; at once if anything at all was, after ``after``."""
+        """Wait until something of ``scope`` is committed; at once if anything at all was, after ``after``.
+
+        With ``turns``, until it can be read. Whoever tells of it waits for :meth:`settled` first, and prepares what to
+        say while the disk is at it.
+        """
         if self.seq > after:
             return
         waiter: asyncio.Future[None] = self._loop.create_future()

@@ -110,14 +110,19 @@ class Written(NamedTuple):
 class Writer:
     """The only one that writes to the file at ``path``, over ``connection``.
 
-    It belongs to the event loop that made it. ``synchronised`` is called there with batches that are on disk for good,
-    in the order in which they were appended.
+    It belongs to the event loop that made it. Both are called there, in the order in which batches were appended:
+    ``written`` with one that can be read from now on, ``synchronised`` with those that are on disk for good.
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, synchronised: Callable[[list[Written]], object]
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        written: Callable[[Batch], object],
+        synchronised: Callable[[list[Written]], object],
     ) -> None:
         self._connection = connection
+        self._written = written
         self._synchronised = synchronised
         self._loop = asyncio.get_running_loop()
         # SQLite keeps this file for as long as a connection is open.
@@ -151,8 +156,9 @@ class Writer:
             except sqlite3.Error:
                 self._roll_back()  # the thread will try again, for as long as it takes
             else:
-                batch.append.written.set_result(None)
+                # The disk begins while the others are told.
                 self._queue.put(written)
+                self._say_written([batch])
                 return
             finally:
                 self._using.release()
@@ -337,6 +343,7 @@ class Writer:
         for batch in batches:
             if not batch.append.written.done():
                 batch.append.written.set_result(None)
+            self._written(batch)
 
     def _say_synchronised(self, written: list[Written], covered: int) -> None:
         self._settled = covered

@@ -96,10 +96,12 @@ class Month:
 
     async def execute(self, **params: Any) -> t.Execution:
         found: t.Execution = await self.methods.execute(ME, t.ExecuteParams(code="...", **params))
+        await self.methods.settled()
         return found
 
     async def wait(self, execution_id: str, wait: float | None) -> t.Execution:
         found: t.Execution = await self.methods.wait(ME, t.WaitParams(execution_id=execution_id, wait=wait))
+        await self.methods.settled()
         return found
 
     async def events(self, execution_id: str) -> list[str]:
