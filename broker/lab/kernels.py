@@ -67,9 +67,10 @@ class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
                     channel.close()
 
         def answered(frames: list[Any]) -> None:
-            _, parts = session.feed_identities(frames)
-            if session.unpack(parts[1])["msg_type"] == "kernel_info_reply" and not self.info.done():
-                self.info.set_result(KernelInfo(session.unpack(parts[1])["session"], parts[4]))
+            parts: list[Any] = session.feed_identities(frames)[1]
+            header = session.unpack(parts[1])
+            if header["msg_type"] == "kernel_info_reply" and not self.info.done():
+                self.info.set_result(KernelInfo(header["session"], bytes(parts[4])))
 
         self.info.add_done_callback(done)
         for channel in channels:
