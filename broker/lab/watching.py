@@ -208,11 +208,17 @@ class Watching:
         await self._publish("stream", id, {"name": "stderr", "text": text})
 
     async def _ask(self, id: str, prompt: _Prompt) -> None:
-        record = self._runner.session.find(id)
-        if record is None or record.run is not Run.AWAITING_INPUT:
+        if not self._asks(id):
             return  # it was answered long ago
         header = await self._send("stdin", "input_request", id, msgspec.json.encode(prompt))
         self.asked[header["msg_id"]] = id
+        await self._say_where(id)
+
+    def _asks(self, id: str) -> bool:
+        record = self._runner.session.find(id)
+        return record is not None and record.run is Run.AWAITING_INPUT
+
+    async def _say_where(self, id: str) -> None:
         await self._say(id, ASKS.format(page=self._page, id=id))
 
     async def _draw(self, until: int) -> None:
@@ -226,6 +232,8 @@ class Watching:
                 await self._publish("clear_output", id, {"wait": bool(outputs)})
                 for output in outputs:
                     await self._publish(output.pop("output_type"), id, output)
+                if self._asks(id):
+                    await self._say_where(id)
         self._draw_at = clock() + max(REDRAW_EVERY, (clock() - began) / SHARE)
 
     async def _state(self, state: str, id: str) -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import websockets
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
 
-from broker.discovery import BrokerInfo, read_info
+from broker.discovery import BrokerInfo
 
-from ..running import PATIENCE, TOKEN, BrokerProcess, Wire
+from ..running import PATIENCE, TOKEN, BrokerProcess
 
 BASE = "/user/ada/"
 """As under JupyterHub."""
@@ -81,9 +81,6 @@ class ServerProcess(BrokerProcess):
     def logged(self, text: str) -> bool:
         return text in self.log.read_text()
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        return super().stop(number)
-
     def api(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """A request to the server's own API: status, and what was sent back."""
         data = None if body is None else json.dumps(body).encode()
@@ -93,9 +90,6 @@ class ServerProcess(BrokerProcess):
     def request_as(
         self, method: str, path: str, *, data: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        import urllib.error
-        import urllib.request
-
         sent = {"Authorization": f"token {TOKEN}"} if headers is None else headers
         request = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
@@ -191,10 +185,3 @@ async def opened(server: ServerProcess, kernel_id: str) -> AsyncIterator[Kernel]
         kernel = Kernel(socket)
         kernel.session = session
         yield kernel
-
-
-def info_of(data_dir: Path) -> BrokerInfo | None:
-    return read_info(data_dir)
-
-
-__all__ = ["Kernel", "ServerProcess", "Wire", "opened"]
