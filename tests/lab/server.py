@@ -185,3 +185,14 @@ async def opened(server: ServerProcess, kernel_id: str) -> AsyncIterator[Kernel]
         kernel = Kernel(socket)
         kernel.session = session
         yield kernel
+
+
+async def listed(server: ServerProcess, name: str, state: str = "idle") -> dict[str, Any]:
+    """A session as the server lists it, once its kernel is in this state."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = server.sessions().get(name)
+        if found and found["kernel"]["execution_state"] == state:
+            return found
+        assert time.monotonic() < deadline, f"{name} is listed as {found}"
+        await asyncio.sleep(0.05)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import time
-from typing import Any
 
-from ..running import PATIENCE, Wire
-from .server import ServerProcess, opened
+from ..running import Wire
+from .server import ServerProcess, listed, opened
 
 STEP = """
 import time
@@ -16,17 +14,6 @@ print("first", flush=True)
 {}
 print("last", flush=True)
 """
-
-
-async def listed(server: ServerProcess, name: str, state: str = "idle") -> dict[str, Any]:
-    """A session as the server lists it, once its kernel is in this state."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found = server.sessions().get(name)
-        if found and found["kernel"]["execution_state"] == state:
-            return found
-        assert time.monotonic() < deadline, f"{name} is listed as {found}"
-        await asyncio.sleep(0.05)
 
 
 async def begin(wire: Wire, session: str, code: str) -> str:
