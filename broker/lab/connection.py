@@ -76,6 +76,11 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
         """Tell the browser of the kernel's end: ``dead``; or ``restarting``, after which it connects anew."""
         self._send_status_message(state)
 
+    def say(self, text: str) -> None:
+        """Tell the reader something about what runs."""
+        if self._watching is not None:
+            self._spawn(self._watching.say(text))
+
     # From the browser
 
     def handle_incoming_message(self, incoming_msg: Any) -> None:

@@ -24,6 +24,9 @@ from ..kernel.manager import BrokerKernelManager
 from ..runner import Runner
 from ..service import Broker
 
+KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
+"""Jupyter Server's own event for what was done with a kernel, or was not."""
+
 
 class KernelInfo(NamedTuple):
     """What a kernel said of itself: the session id that its messages bear, and its ``kernel_info_reply``."""
@@ -110,13 +113,22 @@ class SharedKernels(MappingKernelManager):
         if kernel := self.listed(kernel_id):
             runner = kernel.runner
             if alive := alive_in(runner):
-                raise HTTPError(409, refusal(runner, alive).replace("%", "%%"), reason="Executions run in this kernel")
+                why = refusal(runner, alive)
+                self._tell_refusal(kernel, why)
+                raise HTTPError(409, why.replace("%", "%%"), reason="Executions run in this kernel")
             await self.broker.close_session(runner)
             self.unlist_kernel(kernel_id)
             return
         await super()._async_shutdown_kernel(kernel_id, now=now, restart=restart)
 
     shutdown_kernel = _async_shutdown_kernel
+
+    def _tell_refusal(self, kernel: LabKernel, why: str) -> None:
+        """Say it where people look: JupyterLab shows nobody what the server answers to its list's button."""
+        for connection in list(kernel.connections):
+            connection.say(why)
+        data = {"kernel_id": kernel.kernel_id, "kernel_name": kernel.kernel_name, "action": "shutdown", "msg": why}
+        self.parent.event_logger.emit(schema_id=KERNEL_ACTIONS, data={**data, "status": "error", "status_code": 409})
 
     async def shutdown_all(self, now: bool = False) -> None:
         """End all kernels but the broker's: nobody has asked for that, and they outlive the server."""

@@ -132,6 +132,12 @@ class Watching:
             if page.eof:
                 await self._wait(scope, after)
 
+    async def say(self, text: str) -> None:
+        """Tell the reader something, below what the executions that run have printed. It is in no record."""
+        for record in self._running():
+            if record.execution_id in self._shown:
+                await self._say(record.execution_id, f"\n[{text}]\n")
+
     async def _wait(self, scope: Scope, after: int) -> None:
         """Until there is more to tell, or to draw."""
         try:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import time
 
-from ..running import Wire
+import websockets
+
+from ..running import PATIENCE, TOKEN, Wire
 from .server import ServerProcess, listed, opened
 
 STEP = """
@@ -175,11 +179,20 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_it_is_said_
 ) -> None:
     id = await begin(wire, session, STEP.format("while True: pass"))
     found = await listed(server, session, "busy")
-    for path in (f"kernels/{found['kernel']['id']}", f"sessions/{found['id']}"):
-        status, answer = server.api("DELETE", path)
-        assert status == 409
-        assert id in answer["message"]
-        assert "was not shut down" in answer["message"]
+    events = f"{server.url.replace('http', 'ws', 1)}api/events/subscribe"
+    async with (
+        opened(server, found["kernel"]["id"]) as kernel,
+        websockets.connect(events, additional_headers={"Authorization": f"token {TOKEN}"}) as emitted,
+    ):
+        await kernel.until(lambda m: m["type"] == "stream")
+        for path in (f"kernels/{found['kernel']['id']}", f"sessions/{found['id']}"):
+            status, answer = server.api("DELETE", path)
+            assert status == 409
+            assert id in answer["message"]
+            assert "was not shut down" in answer["message"]
+        await kernel.until(lambda m: "was not shut down" in m["content"].get("text", ""))
+        told = json.loads(await asyncio.wait_for(emitted.recv(), PATIENCE))
+        assert (told["action"], told["status"], told["msg"]) == ("shutdown", "error", answer["message"])
     assert (await wire.call("get_execution", execution_id=id))["state"] == "running"
     assert server.sessions()[session]["id"] == found["id"]
     await wire.call("interrupt", execution_id=id)

@@ -91,7 +91,7 @@ async def test_a_person_opens_what_runs_sees_it_from_its_first_line_and_then_liv
     assert [line for line in text.splitlines() if line.startswith("line")] == [f"line {i}" for i in range(8)]
     assert "step 6" not in text, "a display that changes is shown as it is"
     await shown.locator(".jp-RenderedText", has_text="jupyter broker stdin").wait_for()
-    await lab.locator(".jp-Notebook-ExecutionIndicator:visible, .jp-Toolbar-kernelStatus:visible").first.wait_for()
+    await lab.get_by_text("| Busy").wait_for()
     await picture(lab, "lab-attached")
     await wire.call("send_stdin", execution_id=execution["execution_id"], data="Ada")
     await shown.locator(".jp-RenderedText", has_text="Hello Ada").wait_for()
@@ -140,13 +140,14 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_the_person_
 ) -> None:
     execution = await wire.execute("print('begun', flush=True)\nwhile True: pass", session="precious", wait=0)
     await listed(server, "precious", "busy")
-    item = lab.locator(".jp-RunningSessions-item", has_text="precious").last
-    await item.hover()
-    await item.locator("[title='Shut Down Kernel'], .jp-RunningSessions-itemShutdown").first.click()
-    dialog = lab.locator(".jp-Dialog")
-    await dialog.wait_for()
+    console = await open_console(lab, "precious")
+    await cell(console, "begun").locator(".jp-OutputArea-output").first.wait_for()
+    kernel = lab.locator(".jp-RunningSessions-itemLabel[title^='precious: ']").locator("xpath=..")
+    await kernel.hover()
+    await kernel.locator(".jp-RunningSessions-itemShutdown").click()
+    await console.locator(".jp-OutputArea-output", has_text="was not shut down").wait_for()
+    await kernel.wait_for()
     await picture(lab, "lab-refused")
-    assert "was not shut down" in await dialog.inner_text()
     assert (await wire.call("get_execution", execution_id=execution["execution_id"]))["state"] == "running"
     await wire.call("kill", execution_id=execution["execution_id"])
 
