@@ -19,7 +19,7 @@ from tornado.websocket import WebSocketClosedError
 from ..core import messages as m
 from ..core.errors import BrokerError
 from ..core.stdin import split_lines
-from .kernels import LabKernel, SharedKernels
+from .kernels import LabKernel, SharedKernels, is_others
 from .watching import Frames, Watching
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
         kernel = self.kernel_manager
         self._kernel: LabKernel | None = kernel if isinstance(kernel, LabKernel) else None
         self._own: set[str] = set()
-        """The cells that came over this connection."""
         self._watching: Watching | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -57,6 +56,7 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
             shared = self.multi_kernel_manager
             assert isinstance(shared, SharedKernels)
             self._broker = shared.broker
+            self._own = self._kernel.own[self.session.session]
             self._watching = Watching(
                 self._kernel, self._broker.journal, self._write, self._own.__contains__, self.page
             )
@@ -140,17 +140,9 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
     # To the browser
 
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
-        """Pass a message of the kernel on, unless it is about an execution that is told of from the journal."""
-        if self._kernel is not None and getattr(stream, "channel", stream) == "iopub":
-            _, parts = self.session.feed_identities(outgoing_msg)
-            parent = _header.decode(parts[2])
-            if parent.msg_type == "execute_request" and self._is_told(parent.msg_id):
-                return
-        super().handle_outgoing_message(stream, outgoing_msg)
-
-    def _is_told(self, msg_id: str) -> bool:
-        assert self._kernel is not None
-        return msg_id not in self._own and self._kernel.runner.session.find(msg_id) is not None
+        """Pass a message of the kernel on, unless it is about a cell that is told of from the journal."""
+        if self._kernel is None or stream.channel != "iopub" or not is_others(outgoing_msg, self._own):
+            super().handle_outgoing_message(stream, outgoing_msg)
 
     async def _write(self, frames: Frames) -> None:
         channel, header, parent, content, buffers = frames

@@ -8,10 +8,12 @@ session, and refuses to end a kernel in which something runs.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import msgspec
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 from jupyter_client.session import Session as JupyterSession
 from jupyter_server.services.kernels.kernelmanager import MappingKernelManager
@@ -20,7 +22,9 @@ from traitlets import Instance, Unicode
 
 from ..core import messages as m
 from ..core.records import ExecutionRecord
+from ..core.state import Origin
 from ..kernel.manager import BrokerKernelManager
+from ..kernel.wire import DELIMITER
 from ..runner import Runner
 from ..service import Broker
 
@@ -33,6 +37,14 @@ class KernelInfo(NamedTuple):
 
     session: str
     content: bytes
+
+
+class _Parent(msgspec.Struct, frozen=True):
+    msg_id: str = ""
+    msg_type: str = ""
+
+
+_parent = msgspec.json.Decoder(_Parent)
 
 
 class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
@@ -50,6 +62,8 @@ class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
         self.last_activity = datetime.now(UTC)
         self.connections: set[Any] = set()
         """The browsers' (:class:`~broker.lab.connection.BrokerConnection`)."""
+        self.own: defaultdict[str, set[str]] = defaultdict(set)
+        """The cells that came over them, by the client's session: it hears of these from the kernel."""
         # The server would wait for the answer of a busy kernel before it opens a connection; it needs nothing of it.
         self._kernel_info_future: Future[dict[str, Any]] = Future()
         self._kernel_info_future.set_result({})
@@ -112,7 +126,7 @@ class SharedKernels(MappingKernelManager):
     async def _async_shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
         if kernel := self.listed(kernel_id):
             runner = kernel.runner
-            if alive := alive_in(runner):
+            if alive := [record for record in alive_in(runner) if record.origin is Origin.API]:
                 why = refusal(runner, alive)
                 self._tell_refusal(kernel, why)
                 raise HTTPError(409, why.replace("%", "%%"), reason="Executions run in this kernel")
@@ -168,13 +182,18 @@ class SharedKernels(MappingKernelManager):
             await super().cull_kernel_if_idle(kernel_id)
 
     def start_buffering(self, kernel_id: str, session_key: str, channels: dict[str, Any]) -> None:
-        """Keep nothing of the broker's kernels for those who come back: the journal has it."""
-        if not self.listed(kernel_id):
-            super().start_buffering(kernel_id, session_key, channels)
+        """Keep what is about a client's own cells until it comes back; the rest is in the journal."""
+        super().start_buffering(kernel_id, session_key, channels)
+        kernel, info = self.listed(kernel_id), self._kernel_buffers.get(kernel_id)
+        if kernel is None or info is None:
             return
-        for channel in channels.values():
-            if not channel.closed():
-                channel.close()
+        own, kept = kernel.own[session_key.partition(":")[2]], info["buffer"]
+
+        def keep(frames: list[Any]) -> None:
+            if not is_others(frames, own):
+                kept.append(("iopub", frames))
+
+        channels["iopub"].on_recv(keep)
 
 
 def share(manager: MappingKernelManager, broker: Broker) -> SharedKernels:
@@ -188,6 +207,12 @@ def share(manager: MappingKernelManager, broker: Broker) -> SharedKernels:
     assert isinstance(manager, SharedKernels)
     manager.broker = broker
     return manager
+
+
+def is_others(frames: list[Any], own: set[str]) -> bool:
+    """Whether a message on IOPub is about a cell that is none of a client's own. Frames as ZeroMQ has them."""
+    parent = _parent.decode(frames[frames.index(DELIMITER) + 3])
+    return parent.msg_type == "execute_request" and parent.msg_id not in own
 
 
 def alive_in(runner: Runner) -> list[ExecutionRecord]:

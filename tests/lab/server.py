@@ -170,9 +170,9 @@ class Kernel:
 
 
 @contextlib.asynccontextmanager
-async def opened(server: ServerProcess, kernel_id: str) -> AsyncIterator[Kernel]:
-    """A kernel, as JupyterLab opens it: it asks at once what kernel that is."""
-    session = uuid.uuid4().hex
+async def opened(server: ServerProcess, kernel_id: str, session: str | None = None) -> AsyncIterator[Kernel]:
+    """A kernel, as JupyterLab opens it; ``session`` is that of a connection which was cut."""
+    session = session or uuid.uuid4().hex
     url = f"{server.url.replace('http', 'ws', 1)}api/kernels/{kernel_id}/channels?session_id={session}"
     async with websockets.connect(
         url,

@@ -164,6 +164,52 @@ async def test_a_persons_cell_runs_beside_the_agents_and_comes_from_the_kernel(
         assert kernel.text(id) == "x\n"
 
 
+async def test_a_persons_cell_is_on_record_and_other_people_see_it_once(
+    server: ServerProcess, wire: Wire, session: str
+) -> None:
+    kernel_id = (await listed(server, session))["kernel"]["id"]
+    async with opened(server, kernel_id) as one, opened(server, kernel_id) as other:
+        for kernel in (one, other):
+            await kernel.reply(await kernel.send("kernel_info_request", {}))
+        own = await one.execute("print('Hello', input('Name: '))")
+        asked = await one.until(lambda m: m["type"] == "input_request")
+        await one.send("input_reply", {"value": "Ada"}, "stdin", asked["header"])
+        await one.idle(own)
+        assert one.text(own) == "Hello Ada\n", "its prompt is the person's to answer"
+        await other.idle(own)
+        assert [m["type"] for m in other.of(own)].count("execute_input") == 1
+        assert "Hello Ada\n" in other.text(own)
+    record = await wire.call("get_execution", execution_id=own)
+    assert (record["origin"], record["state"]) == ("jupyter", "completed")
+
+
+async def test_a_person_who_comes_back_has_what_their_cell_printed_meanwhile(
+    server: ServerProcess, wire: Wire, session: str
+) -> None:
+    kernel_id = (await listed(server, session))["kernel"]["id"]
+    code = "import time\nfor i in range(20): print('line', i, flush=True); time.sleep(0.1)"
+    async with opened(server, kernel_id) as kernel:
+        own = await kernel.execute(code)
+        await kernel.until(lambda m: m["type"] == "stream")
+    async with opened(server, kernel_id, kernel.session) as back:
+        await back.idle(own)
+        await back.reply(own)
+        assert kernel.text(own) + back.text(own) == "".join(f"line {i}\n" for i in range(20))
+
+
+async def test_a_person_may_shut_down_a_kernel_in_which_only_their_own_cell_runs(
+    server: ServerProcess, wire: Wire, session: str
+) -> None:
+    kernel_id = (await listed(server, session))["kernel"]["id"]
+    async with opened(server, kernel_id) as kernel:
+        own = await kernel.execute("while True: pass")
+        await listed(server, session, "busy")
+        assert server.api("DELETE", f"kernels/{kernel_id}")[0] == 204
+        await kernel.until(lambda m: m["content"].get("execution_state") == "dead")
+    record = await wire.call("get_execution", execution_id=own)
+    assert record["state"] == "killed"
+
+
 async def test_interrupt_is_the_brokers_and_on_record(server: ServerProcess, wire: Wire, session: str) -> None:
     id = await begin(wire, session, STEP.format("while True: pass"))
     kernel_id = (await listed(server, session, "busy"))["kernel"]["id"]
