@@ -7,10 +7,12 @@ runtime directory, readable by its owner only, has the broker's address and its 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +33,8 @@ LOG_TAIL = 2000
 """Characters of the log that a failed start shows."""
 MAX_LOG = 2**20
 """Bytes above which the log of former brokers is put aside when the next one starts."""
+END_PATIENCE = 60.0
+"""Seconds that a broker may take to end."""
 CLOCK_TOLERANCE = 300.0
 """Seconds by which the wall clock may have been set forward while a broker ran."""
 
@@ -48,13 +52,17 @@ class BrokerStartFailed(DiscoveryError):
 
 
 class BrokerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a broker listens. ``url`` ends in "/"; ``started_at`` is ISO 8601 with its offset from UTC."""
+    """Where a broker listens. ``url`` ends in "/"; ``started_at`` is ISO 8601 with its offset from UTC.
+
+    ``in_server``: its process is a Jupyter Server, which does more than be a broker.
+    """
 
     url: str
     token: str
     pid: int
     data_dir: str
     started_at: str
+    in_server: bool = False
 
 
 class _Holder(msgspec.Struct, frozen=True):
@@ -140,6 +148,27 @@ def read_info(data_dir: str | os.PathLike[str] | None = None) -> BrokerInfo | No
 def remove_info(data_dir: str | os.PathLike[str] | None = None) -> None:
     """Take back :func:`write_info`. A file that is gone already is no error."""
     _info_path(resolve_data_dir(data_dir)).unlink(missing_ok=True)
+
+
+async def end_broker(info: BrokerInfo) -> bool:
+    """Have a broker's process end, and wait for that; False if it took too long. Its kernels run on."""
+    try:
+        process = os.pidfd_open(info.pid)
+    except ProcessLookupError:
+        return True
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(process, ended.set)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        await asyncio.wait_for(ended.wait(), END_PATIENCE)
+    except TimeoutError:
+        return False
+    except ProcessLookupError:
+        pass
+    finally:
+        loop.remove_reader(process)
+        os.close(process)
+    return True
 
 
 def start_in_background(data_dir: str | os.PathLike[str] | None = None, extra_args: Sequence[str] = ()) -> BrokerInfo:
@@ -244,6 +273,9 @@ def _is_alive(info: BrokerInfo) -> bool:
 
 def _in_use(data_dir: Path) -> str:
     holder = _holder(data_dir)
+    info = read_info(data_dir)
+    if info and info.in_server:
+        return f"{data_dir} is in use by the Jupyter Server at {info.url} (pid {info.pid}); use the broker in that one"
     who = f"a broker with pid {holder.pid}" if holder else "a broker that is just starting"
     where = f", which listens on {holder.url}" if holder and holder.url else ""
     return (

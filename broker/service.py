@@ -108,6 +108,10 @@ class Broker:
     def runners(self) -> list[Runner]:
         return list(self._runners.values())
 
+    def runner(self, session_id: str) -> Runner | None:
+        """The runner of an open session."""
+        return self._runners.get(session_id)
+
     def open_session(
         self,
         owner: str,

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
+from tornado.web import RequestHandler
 
 from .methods import Caller
 
@@ -41,6 +42,17 @@ class Gate:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._origins = frozenset(allow_origins)
 
+    async def admit(self, handler: RequestHandler, *, open_to_all: bool) -> Caller | None:
+        """Let a request in, and say who calls; None where it is ``open_to_all`` and nobody was asked.
+
+        Raises:
+            Refused: with 401 or 403.
+        """
+        if not open_to_all:
+            return self.check(handler.request)
+        self.check_host(handler.request)
+        return None
+
     def check_host(self, request: HTTPServerRequest) -> None:
         """Check Host and Origin.
 
@@ -61,7 +73,7 @@ class Gate:
             Refused: with 401 or 403.
         """
         self.check_host(request)
-        token = _token(request)
+        token = token_of(request)
         if token is None or not hmac.compare_digest(token.encode(), self._token):
             raise Refused(
                 401,
@@ -81,7 +93,8 @@ def _name(host: str) -> str:
     return f"[{name}]" if ":" in name else name
 
 
-def _token(request: HTTPServerRequest) -> str | None:
+def token_of(request: HTTPServerRequest) -> str | None:
+    """The token that a request bears, in its header or as a subprotocol. One in its address is none."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "token"):
         return token.strip()

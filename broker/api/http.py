@@ -23,6 +23,7 @@ class Entrance(RequestHandler):
 
     open_to_all = False
     caller: Caller
+    """Who calls, where not open to all."""
 
     def initialize(self, gate: Gate) -> None:
         self._gate = gate
@@ -33,12 +34,10 @@ class Entrance(RequestHandler):
         self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
         self.set_header("Cache-Control", "no-store")
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         try:
-            if self.open_to_all:
-                self._gate.check_host(self.request)
-            else:
-                self.caller = self._gate.check(self.request)
+            if caller := await self._gate.admit(self, open_to_all=self.open_to_all):
+                self.caller = caller
         except Refused as refused:
             self.set_status(refused.status)
             if refused.status == 401:
@@ -56,8 +55,8 @@ class Entrance(RequestHandler):
 class NotFound(Entrance):
     """Any other path; says so only to those who may ask."""
 
-    def prepare(self) -> None:
-        super().prepare()
+    async def prepare(self) -> None:
+        await super().prepare()
         if not self._finished:
             self.set_status(404)
             self.write_error(404)

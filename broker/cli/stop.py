@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-import signal
 import sys
 from inspect import cleandoc
 from typing import Any
@@ -15,9 +12,6 @@ from traitlets import Bool
 from .. import discovery
 from ..client import BrokerError, Client, NoBroker, RequestFailed
 from .command import DONE, FAILED, Command
-
-PATIENCE = 60.0
-"""Seconds that a broker may take to end."""
 
 
 class StopApp(Command):
@@ -44,16 +38,15 @@ class StopApp(Command):
         info = discovery.read_info(self.data_dir_given)
         if info is None:
             raise NoBroker(f"no broker is running for {discovery.resolve_data_dir(self.data_dir_given)}")
+        if info.in_server:
+            print(
+                f"the broker is part of the Jupyter Server at {info.url} (pid {info.pid}): stop that", file=sys.stderr
+            )
+            return FAILED
         left = await self._kernels_left()
-        try:
-            process = os.pidfd_open(info.pid)
-        except ProcessLookupError:
-            process = None
-        if process is not None:
-            signal.pidfd_send_signal(process, signal.SIGTERM)
-            if not await _ended(process):
-                print(f"the broker (pid {info.pid}) was told to end, and still has not", file=sys.stderr)
-                return FAILED
+        if not await discovery.end_broker(info):
+            print(f"the broker (pid {info.pid}) was told to end, and still has not", file=sys.stderr)
+            return FAILED
         print(f"the broker at {info.url} (pid {info.pid}) has ended; {left}")
         return DONE
 
@@ -78,18 +71,3 @@ async def _close_all(client: Client) -> None:
         # Somebody else may close it at the same time.
         with contextlib.suppress(RequestFailed):
             await client.close_session(session.session_id)
-
-
-async def _ended(process: int) -> bool:
-    """Whether a process, given by its pidfd, ends in time."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(process, ended.set)
-    try:
-        await asyncio.wait_for(ended.wait(), PATIENCE)
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(process)
-        os.close(process)
-    return True

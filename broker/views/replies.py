@@ -72,7 +72,7 @@ class OutputSource:
             types=VISIBLE,
             backward=backward,
         )
-        return map(_as_output, stored)
+        return map(as_output, stored)
 
 
 class HeldOutputs:
@@ -91,7 +91,7 @@ class HeldOutputs:
         return sum(len(decode(STREAM, o.content).text) for o in self._outputs if o.msg_type == "stream")
 
 
-def _as_output(stored: Stored) -> Output:
+def as_output(stored: Stored) -> Output:
     """The event as output. A prompt, and what was typed at it, stand in a terminal where output does."""
     if stored.type != EventType.OUTPUT:
         asked = _asked.decode(stored.body)

@@ -14,7 +14,7 @@ import websockets
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.routing import URLSpec
 
-from broker import app, page
+from broker import app, composition, page
 from broker.api import auth
 from broker.api.auth import Gate
 from broker.api.websocket import Connections
@@ -34,7 +34,8 @@ def routes() -> list[str]:
     class Nothing:
         journal = None
 
-    made = app.make_application(Gate("t"), Nothing(), None, Connections())  # type: ignore[arg-type]
+    gate = Gate("t")
+    made = app.make_application(gate, composition.routes(gate, Nothing(), None, Connections()))  # type: ignore[arg-type]
     rules = [rule for outer in made.default_router.rules for rule in outer.target.rules]  # type: ignore[union-attr]
     paths = [rule.regex.pattern for rule in rules if isinstance(rule, URLSpec)]
     assert len(paths) >= 6
