@@ -1,0 +1,327 @@
+"use strict";(self.rspackChunkjupyter_broker=self.rspackChunkjupyter_broker||[]).push([[266],{646(r,e,o){var t=o(601),n=o.n(t),i=o(314),a=(o.n(i))()(n());a.push([r.id,`/* Lab's own variables throughout, so that it follows every theme. */
+
+.jp-Broker {
+  display: flex;
+  flex-direction: column;
+  min-width: var(--jp-sidebar-min-width);
+  color: var(--jp-ui-font-color1);
+  background: var(--jp-layout-color1);
+  font-size: var(--jp-ui-font-size1);
+  line-height: 1.4;
+}
+
+.jp-Broker button {
+  font: inherit;
+  color: inherit;
+}
+
+.jp-Broker-tabAsks .lm-TabBar-tabIcon {
+  position: relative;
+}
+
+.jp-Broker-tabAsks .lm-TabBar-tabIcon::after {
+  content: '';
+  position: absolute;
+  top: 0;
+  right: 0;
+  width: 8px;
+  height: 8px;
+  border-radius: 50%;
+  background: var(--jp-warn-color1);
+}
+
+/* How the connection is */
+
+.jp-Broker-status {
+  display: flex;
+  align-items: baseline;
+  gap: 8px;
+  padding: 8px 12px;
+  border-bottom: 1px solid var(--jp-border-color2);
+  color: var(--jp-ui-font-color2);
+}
+
+.jp-Broker-dot {
+  flex: none;
+  width: 8px;
+  height: 8px;
+  border-radius: 50%;
+  background: var(--jp-success-color1);
+}
+
+.jp-Broker-status:not([data-connection='open']) .jp-Broker-dot {
+  background: none;
+  box-shadow: inset 0 0 0 2px var(--jp-ui-font-color3);
+}
+
+.jp-Broker-stalled {
+  margin: 0;
+  padding: 6px 12px;
+  border-left: 3px solid var(--jp-warn-color1);
+  background: var(--jp-layout-color2);
+}
+
+/* Sessions */
+
+.jp-Broker-sessions {
+  flex: 1;
+  min-height: 0;
+  overflow: hidden auto;
+  padding-bottom: 12px;
+}
+
+.jp-Broker-session > header {
+  position: sticky;
+  top: 0;
+  z-index: 1;
+  display: flex;
+  align-items: center;
+  padding-right: 6px;
+  border-bottom: 1px solid var(--jp-border-color3);
+  background: var(--jp-layout-color1);
+}
+
+.jp-Broker-session ul {
+  margin: 0;
+  padding: 0;
+  list-style: none;
+}
+
+.jp-Broker-item {
+  min-width: 0;
+  border: none;
+  background: none;
+  text-align: left;
+}
+
+button.jp-Broker-item {
+  cursor: pointer;
+}
+
+.jp-Broker-item:focus-visible,
+.jp-Broker-button:focus-visible {
+  outline: 2px solid var(--jp-brand-color1);
+  outline-offset: -2px;
+}
+
+.jp-Broker-sessionName {
+  flex: 1;
+  display: flex;
+  align-items: center;
+  gap: 4px;
+  padding: 6px 4px 6px 6px;
+}
+
+.jp-Broker-sessionName svg {
+  display: block;
+}
+
+.jp-Broker-name {
+  flex: 0 1 auto;
+  font-weight: 600;
+}
+
+.jp-Broker-kernel {
+  flex: 1 1 0;
+  min-width: 30%;
+  padding-left: 4px;
+  color: var(--jp-ui-font-color2);
+  font-size: var(--jp-ui-font-size0);
+}
+
+.jp-Broker-name,
+.jp-Broker-kernel,
+.jp-Broker-title,
+.jp-Broker-line {
+  overflow: hidden;
+  text-overflow: ellipsis;
+  white-space: nowrap;
+}
+
+.jp-Broker-session[data-open='false'] .jp-Broker-name {
+  font-weight: 400;
+}
+
+.jp-Broker-button {
+  flex: none;
+  display: grid;
+  place-items: center;
+  width: 26px;
+  height: 26px;
+  padding: 0;
+  border: none;
+  border-radius: var(--jp-border-radius);
+  background: none;
+  cursor: pointer;
+}
+
+.jp-Broker-button:hover {
+  background: var(--jp-layout-color3);
+}
+
+.jp-Broker-more {
+  width: 100%;
+  padding: 4px 12px 4px 34px;
+  color: var(--jp-content-link-color);
+  font-size: var(--jp-ui-font-size0);
+}
+
+.jp-Broker-nothing {
+  margin: 0;
+  padding: 6px 12px 6px 34px;
+  color: var(--jp-ui-font-color2);
+}
+
+p.jp-Broker-nothing {
+  padding: 12px;
+}
+
+/* Executions */
+
+.jp-Broker-row {
+  display: flex;
+  align-items: center;
+  padding-right: 6px;
+}
+
+.jp-Broker-row:hover,
+.jp-Broker-more:hover,
+.jp-Broker-sessionName:hover {
+  background: var(--jp-layout-color2);
+}
+
+.jp-Broker-row > .jp-Broker-item {
+  flex: 1;
+  display: grid;
+  grid-template-columns: 16px minmax(0, 1fr) auto;
+  column-gap: 8px;
+  padding: 4px 4px 4px 12px;
+}
+
+.jp-Broker-line {
+  grid-column: 2;
+  color: var(--jp-ui-font-color2);
+  font-family: var(--jp-code-font-family);
+  font-size: var(--jp-ui-font-size0);
+  line-height: 1.6;
+}
+
+.jp-Broker-time,
+.jp-Broker-facts {
+  justify-self: end;
+  color: var(--jp-ui-font-color2);
+  font-size: var(--jp-ui-font-size0);
+  font-variant-numeric: tabular-nums;
+  line-height: 1.6;
+  white-space: nowrap;
+}
+
+.jp-Broker-actions {
+  display: flex;
+}
+
+/* In a narrow sidebar the facts take a line of their own. */
+
+.jp-Broker-sessions {
+  container-type: inline-size;
+}
+
+@container (width < 290px) {
+  .jp-Broker-line {
+    grid-column: 2 / 4;
+  }
+
+  .jp-Broker-facts {
+    grid-column: 2 / 4;
+    justify-self: start;
+  }
+}
+
+.jp-Broker-sign {
+  grid-row: 1;
+  align-self: center;
+  display: grid;
+  place-items: center;
+  width: 16px;
+  height: 16px;
+}
+
+.jp-Broker-sign svg {
+  display: block;
+}
+
+.jp-Broker-sign[data-state='completed'] .jp-icon3[fill] {
+  fill: var(--jp-success-color1);
+}
+
+.jp-Broker-sign[data-state='awaiting_input'] .jp-icon3[fill] {
+  fill: var(--jp-warn-color1);
+}
+
+.jp-Broker-sign[data-state='failed'] .jp-icon3[fill],
+.jp-Broker-sign[data-state='killed'] .jp-icon3[fill],
+.jp-Broker-sign[data-state='lost'] .jp-icon3[fill] {
+  fill: var(--jp-error-color1);
+}
+
+.jp-Broker-ring {
+  box-sizing: border-box;
+  width: 12px;
+  height: 12px;
+  border: 2px solid var(--jp-border-color1);
+  border-top-color: var(--jp-brand-color1);
+  border-radius: 50%;
+  animation: jp-Broker-turn 1.2s linear infinite;
+}
+
+@keyframes jp-Broker-turn {
+  to {
+    rotate: 1turn;
+  }
+}
+
+@media (prefers-reduced-motion: reduce) {
+  .jp-Broker-ring {
+    animation: none;
+    border-color: var(--jp-brand-color1);
+  }
+}
+
+/* Prompts */
+
+.jp-Broker-prompt {
+  display: grid;
+  grid-template-columns: minmax(0, 1fr) auto auto;
+  gap: 6px;
+  margin: 2px 12px 8px 36px;
+  padding: 8px;
+  border-left: 3px solid var(--jp-warn-color1);
+  background: var(--jp-layout-color2);
+}
+
+.jp-Broker-prompt label {
+  grid-column: 1 / -1;
+  max-height: 9em;
+  overflow: auto;
+  font-family: var(--jp-code-font-family);
+  font-size: var(--jp-ui-font-size0);
+  overflow-wrap: anywhere;
+  white-space: pre-wrap;
+}
+
+.jp-Broker-prompt input.jp-mod-styled,
+.jp-Broker-prompt button.jp-mod-styled {
+  height: 28px;
+  margin: 0;
+  line-height: 26px;
+}
+
+.jp-Broker-prompt input.jp-mod-styled {
+  width: 100%;
+  box-sizing: border-box;
+}
+
+.jp-Broker-prompt button.jp-mod-styled {
+  padding: 0 10px;
+}
+`,""]),o.d(e,{},{A:a})},314(r){r.exports=function(r){var e=[];return e.toString=function(){return this.map(function(e){var o="",t=void 0!==e[5];return e[4]&&(o+="@supports (".concat(e[4],") {")),e[2]&&(o+="@media ".concat(e[2]," {")),t&&(o+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),o+=r(e),t&&(o+="}"),e[2]&&(o+="}"),e[4]&&(o+="}"),o}).join("")},e.i=function(r,o,t,n,i){"string"==typeof r&&(r=[[null,r,void 0]]);var a={};if(t)for(var p=0;p<this.length;p++){var s=this[p][0];null!=s&&(a[s]=!0)}for(var l=0;l<r.length;l++){var c=[].concat(r[l]);t&&a[c[0]]||(void 0!==i&&(void 0===c[5]||(c[1]="@layer".concat(c[5].length>0?" ".concat(c[5]):""," {").concat(c[1],"}")),c[5]=i),o&&(c[2]&&(c[1]="@media ".concat(c[2]," {").concat(c[1],"}")),c[2]=o),n&&(c[4]?(c[1]="@supports (".concat(c[4],") {").concat(c[1],"}"),c[4]=n):c[4]="".concat(n)),e.push(c))}},e}},601(r){r.exports=function(r){return r[1]}},665(r,e,o){o.r(e);var t=o(72),n=o.n(t),i=o(825),a=o.n(i),p=o(659),s=o.n(p),l=o(56),c=o.n(l),d=o(540),u=o.n(d),f=o(113),j=o.n(f),m=o(646),g={};g.styleTagTransform=j(),g.setAttributes=c(),g.insert=s().bind(null,"head"),g.domAPI=a(),g.insertStyleElement=u(),n()(m.A,g);let h=m.A&&m.A.locals?m.A.locals:void 0;o.d(e,{},{default:h})},72(r){var e=[];function o(r){for(var o=-1,t=0;t<e.length;t++)if(e[t].identifier===r){o=t;break}return o}function t(r,t){for(var n={},i=[],a=0;a<r.length;a++){var p=r[a],s=t.base?p[0]+t.base:p[0],l=n[s]||0,c="".concat(s," ").concat(l);n[s]=l+1;var d=o(c),u={css:p[1],media:p[2],sourceMap:p[3],supports:p[4],layer:p[5]};if(-1!==d)e[d].references++,e[d].updater(u);else{var f=function(r,e){var o=e.domAPI(e);return o.update(r),function(e){e?(e.css!==r.css||e.media!==r.media||e.sourceMap!==r.sourceMap||e.supports!==r.supports||e.layer!==r.layer)&&o.update(r=e):o.remove()}}(u,t);t.byIndex=a,e.splice(a,0,{identifier:c,updater:f,references:1})}i.push(c)}return i}r.exports=function(r,n){var i=t(r=r||[],n=n||{});return function(r){r=r||[];for(var a=0;a<i.length;a++){var p=o(i[a]);e[p].references--}for(var s=t(r,n),l=0;l<i.length;l++){var c=o(i[l]);0===e[c].references&&(e[c].updater(),e.splice(c,1))}i=s}}},659(r){var e={};r.exports=function(r,o){var t=function(r){if(void 0===e[r]){var o=document.querySelector(r);if(window.HTMLIFrameElement&&o instanceof window.HTMLIFrameElement)try{o=o.contentDocument.head}catch(r){o=null}e[r]=o}return e[r]}(r);if(!t)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");t.appendChild(o)}},540(r){r.exports=function(r){var e=document.createElement("style");return r.setAttributes(e,r.attributes),r.insert(e,r.options),e}},56(r,e,o){r.exports=function(r){var e=o.nc;e&&r.setAttribute("nonce",e)}},825(r){r.exports=function(r){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=r.insertStyleElement(r);return{update:function(o){var t,n,i;t="",o.supports&&(t+="@supports (".concat(o.supports,") {")),o.media&&(t+="@media ".concat(o.media," {")),(n=void 0!==o.layer)&&(t+="@layer".concat(o.layer.length>0?" ".concat(o.layer):""," {")),t+=o.css,n&&(t+="}"),o.media&&(t+="}"),o.supports&&(t+="}"),(i=o.sourceMap)&&"u">typeof btoa&&(t+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(i))))," */")),r.styleTagTransform(t,e,r.options)},remove:function(){var r;null===(r=e).parentNode||r.parentNode.removeChild(r)}}}},113(r){r.exports=function(r,e){if(e.styleSheet)e.styleSheet.cssText=r;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(r))}}}}]);
