@@ -1,8 +1,9 @@
 // What a person can do from the panel: in Lab, and to an execution.
 
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
+import { Dialog, showDialog } from '@jupyterlab/apputils';
 import type { ISessionContext } from '@jupyterlab/apputils';
+import { ISignal, Signal } from '@lumino/signaling';
 import type { Widget } from '@lumino/widgets';
 
 import type { Execution, Session } from './api';
@@ -12,7 +13,20 @@ import type { Wire } from './wire';
 const SAID_FOR = 8_000;
 
 export class Actions {
+  private timer = 0;
+  private _said = '';
+  private _saidChanged = new Signal<this, string>(this);
+
   constructor(private readonly app: JupyterFrontEnd, private readonly wire: Wire) {}
+
+  /** A sentence about what was last done, for a while. */
+  get said(): string {
+    return this._said;
+  }
+
+  get saidChanged(): ISignal<this, string> {
+    return this._saidChanged;
+  }
 
   canOpenNotebook(session: Session): boolean {
     return Boolean(session.notebook_path) && this.app.commands.hasCommand('docmanager:open');
@@ -71,15 +85,20 @@ export class Actions {
     if (after) this.say(`It is ${SAYS[after.state]}; its variables are ${after.kernel_state ?? 'as they were'}.`);
   }
 
+  // Not a notification of Lab's: it loads the code for those when the first is shown, which fails without a server.
   private say(text: string): void {
-    Notification.info(text, { autoClose: SAID_FOR });
+    window.clearTimeout(this.timer);
+    if (text) this.timer = window.setTimeout(() => this.say(''), SAID_FOR);
+    this._said = text;
+    this._saidChanged.emit(text);
   }
 
   private async attempt<Result>(act: () => Promise<Result>): Promise<Result | undefined> {
+    this.say('');
     try {
       return await act();
     } catch (error) {
-      Notification.warning(error instanceof Error ? error.message : String(error), { autoClose: SAID_FOR });
+      this.say(error instanceof Error ? error.message : String(error));
       return undefined;
     }
   }

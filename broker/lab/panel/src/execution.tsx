@@ -24,18 +24,17 @@ export const ExecutionRow = React.memo(function ExecutionRow({ row, session, sto
   const over = ended(row);
   const title = row.title || '(no code)';
   const line = lastLineOf(row);
-  const facts = [
-    over && row.state !== 'completed' ? SAYS[row.state] : '',
-    row.lines ? count(row.lines, 'line') : '',
-    row.detached && !over ? 'detached' : ''
-  ];
+  const word = over ? (row.state === 'completed' ? '' : SAYS[row.state]) : row.detached ? 'detached' : '';
   const body = (
     <>
       <Sign state={row.state} />
       <span className="jp-Broker-title">{title}</span>
       <Elapsed row={row} store={store} />
       <span className="jp-Broker-line">{line}</span>
-      <span className="jp-Broker-facts">{facts.filter(Boolean).join(' · ')}</span>
+      <span className="jp-Broker-facts">
+        {word && <span className="jp-Broker-word">{row.lines ? `${word} · ` : word}</span>}
+        {row.lines > 0 && count(row.lines, 'line')}
+      </span>
     </>
   );
   return (

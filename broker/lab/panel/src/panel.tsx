@@ -26,8 +26,10 @@ export class BrokerPanel extends ReactWidget {
     this.title.caption = 'Broker';
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'Broker');
+    this.node.tabIndex = -1;
     this.node.addEventListener('keydown', walk);
     store.changed.connect(this.refresh, this);
+    actions.saidChanged.connect(this.refresh, this);
   }
 
   dispose(): void {
@@ -45,7 +47,7 @@ export class BrokerPanel extends ReactWidget {
 
   protected onActivateRequest(message: Message): void {
     super.onActivateRequest(message);
-    items(this.node)[0]?.focus();
+    (items(this.node)[0] ?? this.node).focus();
   }
 
   protected render(): JSX.Element {
@@ -69,7 +71,7 @@ function Overview({ store, actions }: { store: Store; actions: Actions }): JSX.E
   const shown = closed.slice(0, more);
   return (
     <>
-      <Status store={store} />
+      <Status store={store} said={actions.said} />
       <div className="jp-Broker-sessions">
         {open.map(group => <SessionGroup key={group.id} group={group} store={store} actions={actions} />)}
         {store.isLoaded && groups.length === 0 && (
@@ -92,7 +94,7 @@ const SAYS_CONNECTION = {
   refused: 'The server does not know you any more. Reload this page to log in.'
 };
 
-function Status({ store }: { store: Store }): JSX.Element {
+function Status({ store, said }: { store: Store; said: string }): JSX.Element {
   const { connection, stalled, running, asking } = store;
   const facts = [running ? `${running} running` : '', asking ? `${asking} ask${asking === 1 ? 's' : ''} for input` : ''];
   const live = facts.filter(Boolean).join(' · ') || 'Nothing runs';
@@ -104,8 +106,9 @@ function Status({ store }: { store: Store }): JSX.Element {
         <span>{away || live}</span>
       </div>
       {stalled !== null && connection === 'open' && (
-        <p className="jp-Broker-stalled" role="alert">Nothing can be written down at present: {stalled}</p>
+        <p className="jp-Broker-says" role="alert">Nothing can be written down at present: {stalled}</p>
       )}
+      {said && <p className="jp-Broker-says" role="status">{said}</p>}
     </>
   );
 }

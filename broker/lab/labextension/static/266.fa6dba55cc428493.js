@@ -10,6 +10,10 @@
   line-height: 1.4;
 }
 
+.jp-Broker:focus {
+  outline: none;
+}
+
 .jp-Broker button {
   font: inherit;
   color: inherit;
@@ -54,11 +58,12 @@
   box-shadow: inset 0 0 0 2px var(--jp-ui-font-color3);
 }
 
-.jp-Broker-stalled {
+.jp-Broker-says {
   margin: 0;
   padding: 6px 12px;
   border-left: 3px solid var(--jp-warn-color1);
   background: var(--jp-layout-color2);
+  overflow-wrap: anywhere;
 }
 
 /* Sessions */
@@ -159,7 +164,7 @@ button.jp-Broker-item {
   background: var(--jp-layout-color3);
 }
 
-.jp-Broker-more {
+.jp-Broker .jp-Broker-more {
   width: 100%;
   padding: 4px 12px 4px 34px;
   color: var(--jp-content-link-color);
@@ -195,6 +200,8 @@ p.jp-Broker-nothing {
   display: grid;
   grid-template-columns: 16px minmax(0, 1fr) auto;
   column-gap: 8px;
+  align-content: center;
+  min-height: 44px;
   padding: 4px 4px 4px 12px;
 }
 
@@ -220,20 +227,23 @@ p.jp-Broker-nothing {
   display: flex;
 }
 
-/* In a narrow sidebar the facts take a line of their own. */
+/* In a narrow sidebar a state is said by its sign alone, and what is typed has a line of its own. */
 
 .jp-Broker-sessions {
   container-type: inline-size;
 }
 
-@container (width < 290px) {
-  .jp-Broker-line {
-    grid-column: 2 / 4;
+@container (width < 320px) {
+  .jp-Broker-word {
+    display: none;
   }
 
-  .jp-Broker-facts {
-    grid-column: 2 / 4;
-    justify-self: start;
+  .jp-Broker-prompt input.jp-mod-styled {
+    grid-column: 1 / -1;
+  }
+
+  .jp-Broker-prompt button[type='submit'] {
+    grid-column: 2;
   }
 }
 
@@ -324,4 +334,4 @@ p.jp-Broker-nothing {
 .jp-Broker-prompt button.jp-mod-styled {
   padding: 0 10px;
 }
-`,""]),o.d(e,{},{A:a})},314(r){r.exports=function(r){var e=[];return e.toString=function(){return this.map(function(e){var o="",t=void 0!==e[5];return e[4]&&(o+="@supports (".concat(e[4],") {")),e[2]&&(o+="@media ".concat(e[2]," {")),t&&(o+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),o+=r(e),t&&(o+="}"),e[2]&&(o+="}"),e[4]&&(o+="}"),o}).join("")},e.i=function(r,o,t,n,i){"string"==typeof r&&(r=[[null,r,void 0]]);var a={};if(t)for(var p=0;p<this.length;p++){var s=this[p][0];null!=s&&(a[s]=!0)}for(var l=0;l<r.length;l++){var c=[].concat(r[l]);t&&a[c[0]]||(void 0!==i&&(void 0===c[5]||(c[1]="@layer".concat(c[5].length>0?" ".concat(c[5]):""," {").concat(c[1],"}")),c[5]=i),o&&(c[2]&&(c[1]="@media ".concat(c[2]," {").concat(c[1],"}")),c[2]=o),n&&(c[4]?(c[1]="@supports (".concat(c[4],") {").concat(c[1],"}"),c[4]=n):c[4]="".concat(n)),e.push(c))}},e}},601(r){r.exports=function(r){return r[1]}},665(r,e,o){o.r(e);var t=o(72),n=o.n(t),i=o(825),a=o.n(i),p=o(659),s=o.n(p),l=o(56),c=o.n(l),d=o(540),u=o.n(d),f=o(113),j=o.n(f),m=o(646),g={};g.styleTagTransform=j(),g.setAttributes=c(),g.insert=s().bind(null,"head"),g.domAPI=a(),g.insertStyleElement=u(),n()(m.A,g);let h=m.A&&m.A.locals?m.A.locals:void 0;o.d(e,{},{default:h})},72(r){var e=[];function o(r){for(var o=-1,t=0;t<e.length;t++)if(e[t].identifier===r){o=t;break}return o}function t(r,t){for(var n={},i=[],a=0;a<r.length;a++){var p=r[a],s=t.base?p[0]+t.base:p[0],l=n[s]||0,c="".concat(s," ").concat(l);n[s]=l+1;var d=o(c),u={css:p[1],media:p[2],sourceMap:p[3],supports:p[4],layer:p[5]};if(-1!==d)e[d].references++,e[d].updater(u);else{var f=function(r,e){var o=e.domAPI(e);return o.update(r),function(e){e?(e.css!==r.css||e.media!==r.media||e.sourceMap!==r.sourceMap||e.supports!==r.supports||e.layer!==r.layer)&&o.update(r=e):o.remove()}}(u,t);t.byIndex=a,e.splice(a,0,{identifier:c,updater:f,references:1})}i.push(c)}return i}r.exports=function(r,n){var i=t(r=r||[],n=n||{});return function(r){r=r||[];for(var a=0;a<i.length;a++){var p=o(i[a]);e[p].references--}for(var s=t(r,n),l=0;l<i.length;l++){var c=o(i[l]);0===e[c].references&&(e[c].updater(),e.splice(c,1))}i=s}}},659(r){var e={};r.exports=function(r,o){var t=function(r){if(void 0===e[r]){var o=document.querySelector(r);if(window.HTMLIFrameElement&&o instanceof window.HTMLIFrameElement)try{o=o.contentDocument.head}catch(r){o=null}e[r]=o}return e[r]}(r);if(!t)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");t.appendChild(o)}},540(r){r.exports=function(r){var e=document.createElement("style");return r.setAttributes(e,r.attributes),r.insert(e,r.options),e}},56(r,e,o){r.exports=function(r){var e=o.nc;e&&r.setAttribute("nonce",e)}},825(r){r.exports=function(r){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=r.insertStyleElement(r);return{update:function(o){var t,n,i;t="",o.supports&&(t+="@supports (".concat(o.supports,") {")),o.media&&(t+="@media ".concat(o.media," {")),(n=void 0!==o.layer)&&(t+="@layer".concat(o.layer.length>0?" ".concat(o.layer):""," {")),t+=o.css,n&&(t+="}"),o.media&&(t+="}"),o.supports&&(t+="}"),(i=o.sourceMap)&&"u">typeof btoa&&(t+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(i))))," */")),r.styleTagTransform(t,e,r.options)},remove:function(){var r;null===(r=e).parentNode||r.parentNode.removeChild(r)}}}},113(r){r.exports=function(r,e){if(e.styleSheet)e.styleSheet.cssText=r;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(r))}}}}]);
+`,""]),o.d(e,{},{A:a})},314(r){r.exports=function(r){var e=[];return e.toString=function(){return this.map(function(e){var o="",t=void 0!==e[5];return e[4]&&(o+="@supports (".concat(e[4],") {")),e[2]&&(o+="@media ".concat(e[2]," {")),t&&(o+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),o+=r(e),t&&(o+="}"),e[2]&&(o+="}"),e[4]&&(o+="}"),o}).join("")},e.i=function(r,o,t,n,i){"string"==typeof r&&(r=[[null,r,void 0]]);var a={};if(t)for(var p=0;p<this.length;p++){var s=this[p][0];null!=s&&(a[s]=!0)}for(var l=0;l<r.length;l++){var d=[].concat(r[l]);t&&a[d[0]]||(void 0!==i&&(void 0===d[5]||(d[1]="@layer".concat(d[5].length>0?" ".concat(d[5]):""," {").concat(d[1],"}")),d[5]=i),o&&(d[2]&&(d[1]="@media ".concat(d[2]," {").concat(d[1],"}")),d[2]=o),n&&(d[4]?(d[1]="@supports (".concat(d[4],") {").concat(d[1],"}"),d[4]=n):d[4]="".concat(n)),e.push(d))}},e}},601(r){r.exports=function(r){return r[1]}},665(r,e,o){o.r(e);var t=o(72),n=o.n(t),i=o(825),a=o.n(i),p=o(659),s=o.n(p),l=o(56),d=o.n(l),c=o(540),u=o.n(c),f=o(113),j=o.n(f),m=o(646),g={};g.styleTagTransform=j(),g.setAttributes=d(),g.insert=s().bind(null,"head"),g.domAPI=a(),g.insertStyleElement=u(),n()(m.A,g);let h=m.A&&m.A.locals?m.A.locals:void 0;o.d(e,{},{default:h})},72(r){var e=[];function o(r){for(var o=-1,t=0;t<e.length;t++)if(e[t].identifier===r){o=t;break}return o}function t(r,t){for(var n={},i=[],a=0;a<r.length;a++){var p=r[a],s=t.base?p[0]+t.base:p[0],l=n[s]||0,d="".concat(s," ").concat(l);n[s]=l+1;var c=o(d),u={css:p[1],media:p[2],sourceMap:p[3],supports:p[4],layer:p[5]};if(-1!==c)e[c].references++,e[c].updater(u);else{var f=function(r,e){var o=e.domAPI(e);return o.update(r),function(e){e?(e.css!==r.css||e.media!==r.media||e.sourceMap!==r.sourceMap||e.supports!==r.supports||e.layer!==r.layer)&&o.update(r=e):o.remove()}}(u,t);t.byIndex=a,e.splice(a,0,{identifier:d,updater:f,references:1})}i.push(d)}return i}r.exports=function(r,n){var i=t(r=r||[],n=n||{});return function(r){r=r||[];for(var a=0;a<i.length;a++){var p=o(i[a]);e[p].references--}for(var s=t(r,n),l=0;l<i.length;l++){var d=o(i[l]);0===e[d].references&&(e[d].updater(),e.splice(d,1))}i=s}}},659(r){var e={};r.exports=function(r,o){var t=function(r){if(void 0===e[r]){var o=document.querySelector(r);if(window.HTMLIFrameElement&&o instanceof window.HTMLIFrameElement)try{o=o.contentDocument.head}catch(r){o=null}e[r]=o}return e[r]}(r);if(!t)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");t.appendChild(o)}},540(r){r.exports=function(r){var e=document.createElement("style");return r.setAttributes(e,r.attributes),r.insert(e,r.options),e}},56(r,e,o){r.exports=function(r){var e=o.nc;e&&r.setAttribute("nonce",e)}},825(r){r.exports=function(r){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=r.insertStyleElement(r);return{update:function(o){var t,n,i;t="",o.supports&&(t+="@supports (".concat(o.supports,") {")),o.media&&(t+="@media ".concat(o.media," {")),(n=void 0!==o.layer)&&(t+="@layer".concat(o.layer.length>0?" ".concat(o.layer):""," {")),t+=o.css,n&&(t+="}"),o.media&&(t+="}"),o.supports&&(t+="}"),(i=o.sourceMap)&&"u">typeof btoa&&(t+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(i))))," */")),r.styleTagTransform(t,e,r.options)},remove:function(){var r;null===(r=e).parentNode||r.parentNode.removeChild(r)}}}},113(r){r.exports=function(r,e){if(e.styleSheet)e.styleSheet.cssText=r;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(r))}}}}]);
