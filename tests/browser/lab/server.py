@@ -78,6 +78,10 @@ class LabServer:
             time.sleep(0.1)
         return self
 
+    def forget_theme(self) -> None:
+        """The next page has the theme that Lab has by default."""
+        (self._settings / "themes.jupyterlab-settings").unlink(missing_ok=True)
+
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):
             request = urllib.request.Request(self.url + "api/status", headers={"Authorization": f"token {TOKEN}"})

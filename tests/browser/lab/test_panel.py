@@ -13,7 +13,6 @@ from .server import LabServer, Line
 
 Picture = Callable[[Any, str], Awaitable[None]]
 Visit = Callable[..., Awaitable[Any]]
-DARK = "JupyterLab Dark"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +39,7 @@ async def visit(chromium: Any, lab: LabServer) -> AsyncIterator[Visit]:
             wrong.append(str(error))
 
     async def visit(url: str = lab.url) -> Any:
+        lab.forget_theme()
         context = await chromium.new_context(viewport=DESKTOP)
         page = await context.new_page()
         page.set_default_timeout(60_000)
@@ -60,10 +60,10 @@ def row(page: Any, execution: dict[str, Any], state: str = "") -> Any:
     return page.locator(f".jp-Broker-execution[data-execution='{execution['execution_id']}']{wanted}")
 
 
-async def use_theme(page: Any, theme: str) -> None:
-    await page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
-    light = str(theme != DARK).lower()
-    await page.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+async def make_dark(page: Any) -> None:
+    await page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+    await page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
+    await page.locator("#jupyterlab-splash").wait_for(state="detached")
 
 
 async def widen(page: Any, by: int) -> None:
@@ -103,7 +103,7 @@ async def test_what_runs_is_followed_live_and_an_interrupt_ends_it(
     await picture(page, "panel-light")
     await widen(page, 200)
     assert (await runs.locator(".jp-Broker-facts").inner_text()).startswith("detached · ")
-    await use_theme(page, DARK)
+    await make_dark(page)
     await picture(page, "panel-dark")
     await runs.get_by_role("button", name="Interrupt").click()
     ended = row(page, execution, "interrupted")
@@ -118,7 +118,8 @@ async def test_prompts_are_answered_and_a_password_is_not_shown(
 ) -> None:
     page = await visit()
     execution = await wire.execute(
-        "import getpass\nname = input('Your name: ')\nsecret = getpass.getpass('Password: ')\nprint(name, len(secret))\n"
+        "import getpass\nname = input('Your name: ')\nsecret = getpass.getpass('Password: ')\n"
+        "print(name, len(secret))\n"
         "try: input('More? ')\nexcept EOFError: print('no more')",
         session=session,
         label="Asks",
@@ -133,7 +134,7 @@ async def test_prompts_are_answered_and_a_password_is_not_shown(
     assert await password.get_attribute("type") == "password"
     assert await password.input_value() == ""
     await password.fill("hunter2")
-    await use_theme(page, DARK)
+    await make_dark(page)
     await picture(page, "panel-password")
     await asks.get_by_role("button", name="Send").click()
     await asks.get_by_label("More?").wait_for()
