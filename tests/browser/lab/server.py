@@ -28,11 +28,9 @@ class LabServer:
     def __init__(self, extension: str, **environment: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="jl-"))
         self.url = ""
-        notification = (
-            self.root / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-        )
-        notification.parent.mkdir(parents=True)
-        notification.write_text(json.dumps(QUIET))
+        self._settings = self.root / "settings" / "@jupyterlab" / "apputils-extension"
+        self._settings.mkdir(parents=True)
+        (self._settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
         extensions = self.root / "path" / "labextensions"
         extensions.mkdir(parents=True)
         (extensions / "jupyter-broker").symlink_to(CHECKOUT / "broker" / "lab" / "labextension")
