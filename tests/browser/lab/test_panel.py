@@ -46,6 +46,7 @@ async def visit(chromium: Any, lab: LabServer) -> AsyncIterator[Visit]:
         page.on("pageerror", note)
         await page.goto(f"{url}lab?reset&token={TOKEN}")
         await page.locator("li[data-id=jupyter-broker-panel]").wait_for()
+        await page.locator(".jp-Launcher").wait_for()  # it takes the focus
         await page.evaluate("() => jupyterapp.restored.then(() => jupyterapp.commands.execute('broker:show'))")
         await page.locator(".jp-Broker-status[data-connection=open]").wait_for()
         return page
@@ -156,7 +157,7 @@ async def test_a_kill_is_asked_for_twice_and_done_with_the_keyboard(
     )
     page = await visit()
     await row(page, execution, "running").wait_for()
-    await page.keyboard.press("Home")
+    await page.evaluate("() => jupyterapp.commands.execute('broker:show')")
     focused = page.locator(".jp-Broker-item:focus")
     while "Stubborn" not in await focused.inner_text():
         await page.keyboard.press("ArrowDown")
