@@ -28,9 +28,9 @@ class LabServer:
     def __init__(self, extension: str, **environment: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="jl-"))
         self.url = ""
-        self._settings = self.root / "settings" / "@jupyterlab" / "apputils-extension"
-        self._settings.mkdir(parents=True)
-        (self._settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
+        settings = self.root / "settings" / "@jupyterlab" / "apputils-extension"
+        settings.mkdir(parents=True)
+        (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
         extensions = self.root / "path" / "labextensions"
         extensions.mkdir(parents=True)
         (extensions / "jupyter-broker").symlink_to(CHECKOUT / "broker" / "lab" / "labextension")
@@ -75,10 +75,6 @@ class LabServer:
                 raise AssertionError(f"JupyterLab did not start:\n{self.log.read_text()}")
             time.sleep(0.1)
         return self
-
-    def forget_theme(self) -> None:
-        """The next page has the theme that Lab has by default."""
-        (self._settings / "themes.jupyterlab-settings").unlink(missing_ok=True)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):

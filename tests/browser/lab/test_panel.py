@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from ...running import TOKEN, BrokerProcess, Wire, connect
-from ..conftest import DESKTOP
+from ..conftest import DESKTOP, launch
 from .server import LabServer, Line
 
 Picture = Callable[[Any, str], Awaitable[None]]
-Visit = Callable[..., Awaitable[Any]]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+once = pytest_asyncio.fixture(scope="module", loop_scope="module")
+each = pytest_asyncio.fixture(loop_scope="module")
+names = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -22,37 +27,54 @@ def lab(broker: BrokerProcess) -> Iterator[LabServer]:
         yield server
 
 
-@pytest.fixture
+@once
+async def line(lab: LabServer) -> AsyncIterator[Line]:
+    """What the browser reaches the server by."""
+    async with Line(lab.url) as line:
+        yield line
+
+
+@once
+async def opened(line: Line) -> AsyncIterator[tuple[Any, list[str]]]:
+    """Lab in a browser, with the panel shown, and what went wrong in it."""
+    wrong: list[str] = []
+    async with launch() as browser:
+        page = await (await browser.new_context(viewport=DESKTOP)).new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(error.message))
+        await page.goto(f"{line.url}lab?reset&token={TOKEN}")
+        await page.locator("li[data-id=jupyter-broker-panel]").wait_for()
+        await page.locator(".jp-Launcher").wait_for()  # it takes the focus
+        await show(page)
+        await page.locator(".jp-Broker-status[data-connection=open]").wait_for()
+        yield page, wrong
+
+
+@each
+async def page(opened: tuple[Any, list[str]]) -> AsyncIterator[Any]:
+    page, wrong = opened
+    yield page
+    # Lab's own requests fail, and say so, while its server is away.
+    assert [message for message in wrong if message != "Failed to fetch"] == []
+
+
+@each
 async def wire(lab: LabServer) -> AsyncIterator[Wire]:
     async with connect(lab.url) as connection:
         yield connection
 
 
-@pytest.fixture
-async def visit(chromium: Any, lab: LabServer) -> AsyncIterator[Visit]:
-    """Opens Lab with the panel shown. At the end, nothing may have been wrong in it."""
-    wrong: list[str] = []
+@each
+async def session(wire: Wire) -> AsyncIterator[str]:
+    name = f"panel-{next(names)}"
+    await wire.call("create_session", name=name)
+    yield name
+    await wire.call("close_session", session=name)
 
-    def note(error: Any) -> None:
-        # Lab's own requests fail, and say so, while its server is away.
-        if error.message != "Failed to fetch":
-            wrong.append(str(error))
 
-    async def visit(url: str = lab.url) -> Any:
-        lab.forget_theme()
-        context = await chromium.new_context(viewport=DESKTOP)
-        page = await context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", note)
-        await page.goto(f"{url}lab?reset&token={TOKEN}")
-        await page.locator("li[data-id=jupyter-broker-panel]").wait_for()
-        await page.locator(".jp-Launcher").wait_for()  # it takes the focus
-        await page.evaluate("() => jupyterapp.restored.then(() => jupyterapp.commands.execute('broker:show'))")
-        await page.locator(".jp-Broker-status[data-connection=open]").wait_for()
-        return page
-
-    yield visit
-    assert wrong == []
+async def show(page: Any) -> None:
+    """Show the panel, and give it the focus."""
+    await page.evaluate("() => jupyterapp.restored.then(() => jupyterapp.commands.execute('broker:show'))")
 
 
 def row(page: Any, execution: dict[str, Any], state: str = "") -> Any:
@@ -61,15 +83,16 @@ def row(page: Any, execution: dict[str, Any], state: str = "") -> Any:
     return page.locator(f".jp-Broker-execution[data-execution='{execution['execution_id']}']{wanted}")
 
 
-async def make_dark(page: Any) -> None:
-    await page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
-    await page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
+async def use_theme(page: Any, theme: str) -> None:
+    await page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    await page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
     await page.locator("#jupyterlab-splash").wait_for(state="detached")
 
 
 async def widen(page: Any, by: int) -> None:
-    """Draw the sidebar's edge to the right."""
-    box = await page.locator("#jp-main-split-panel > .lm-SplitPanel-handle:not(.lm-mod-hidden)").first.bounding_box()
+    """Draw the sidebar's edge to the right by so many pixels."""
+    handle = page.locator("#jp-main-split-panel > .lm-SplitPanel-handle:not(.lm-mod-hidden)").first
+    box = await handle.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     await page.mouse.move(x, y)
     await page.mouse.down()
@@ -78,7 +101,7 @@ async def widen(page: Any, by: int) -> None:
 
 
 async def test_what_runs_is_followed_live_and_an_interrupt_ends_it(
-    visit: Visit, wire: Wire, session: str, picture: Picture
+    page: Any, wire: Wire, session: str, picture: Picture
 ) -> None:
     await wire.execute("1 / 0", session=session, label="A failure")
     execution = await wire.execute(
@@ -86,7 +109,6 @@ async def test_what_runs_is_followed_live_and_an_interrupt_ends_it(
         session=session,
         wait=0,
     )
-    page = await visit()
     runs = row(page, execution, "running")
     last = runs.locator(".jp-Broker-line")
     await last.filter(has_text="step").wait_for()
@@ -104,8 +126,10 @@ async def test_what_runs_is_followed_live_and_an_interrupt_ends_it(
     await picture(page, "panel-light")
     await widen(page, 200)
     assert (await runs.locator(".jp-Broker-facts").inner_text()).startswith("detached · ")
-    await make_dark(page)
+    await use_theme(page, "JupyterLab Dark")
     await picture(page, "panel-dark")
+    await use_theme(page, "JupyterLab Light")
+    await widen(page, -200)
     await runs.get_by_role("button", name="Interrupt").click()
     ended = row(page, execution, "interrupted")
     await ended.filter(has_text="interrupted").wait_for()
@@ -115,9 +139,8 @@ async def test_what_runs_is_followed_live_and_an_interrupt_ends_it(
 
 
 async def test_prompts_are_answered_and_a_password_is_not_shown(
-    visit: Visit, wire: Wire, session: str, picture: Picture
+    page: Any, wire: Wire, session: str, picture: Picture
 ) -> None:
-    page = await visit()
     execution = await wire.execute(
         "import getpass\nname = input('Your name: ')\nsecret = getpass.getpass('Password: ')\n"
         "print(name, len(secret))\n"
@@ -135,8 +158,9 @@ async def test_prompts_are_answered_and_a_password_is_not_shown(
     assert await password.get_attribute("type") == "password"
     assert await password.input_value() == ""
     await password.fill("hunter2")
-    await make_dark(page)
+    await use_theme(page, "JupyterLab Dark")
     await picture(page, "panel-password")
+    await use_theme(page, "JupyterLab Light")
     await asks.get_by_role("button", name="Send").click()
     await asks.get_by_label("More?").wait_for()
     assert "hunter2" not in await page.content()
@@ -147,7 +171,7 @@ async def test_prompts_are_answered_and_a_password_is_not_shown(
 
 
 async def test_a_kill_is_asked_for_twice_and_done_with_the_keyboard(
-    visit: Visit, wire: Wire, session: str, picture: Picture
+    page: Any, wire: Wire, session: str, picture: Picture
 ) -> None:
     execution = await wire.execute(
         "import time\nwhile True:\n    try: time.sleep(0.1)\n    except KeyboardInterrupt: pass",
@@ -155,9 +179,8 @@ async def test_a_kill_is_asked_for_twice_and_done_with_the_keyboard(
         wait=0,
         label="Stubborn",
     )
-    page = await visit()
     await row(page, execution, "running").wait_for()
-    await page.evaluate("() => jupyterapp.commands.execute('broker:show')")
+    await show(page)
     focused = page.locator(".jp-Broker-item:focus")
     while "Stubborn" not in await focused.inner_text():
         await page.keyboard.press("ArrowDown")
@@ -177,31 +200,29 @@ async def test_a_kill_is_asked_for_twice_and_done_with_the_keyboard(
 
 
 async def test_it_comes_back_by_itself_when_the_line_was_cut(
-    visit: Visit, lab: LabServer, wire: Wire, session: str, picture: Picture
+    page: Any, line: Line, wire: Wire, session: str, picture: Picture
 ) -> None:
     execution = await wire.execute("for _ in range(3): print(input('Next: '))", session=session)
-    async with Line(lab.url) as line:
-        page = await visit(line.url)
-        await row(page, execution).get_by_label("Next:").fill("half an ans")
-        line.cut()
-        await page.locator(".jp-Broker-status[data-connection=connecting]", has_text="Reconnecting").wait_for()
-        await picture(page, "panel-reconnecting")
-        await row(page, execution).get_by_role("button", name="Send").click()
-        await page.get_by_text("There is no connection to the broker").first.wait_for()
-        elsewhere = await wire.execute("print('while it was away')", session=session)
-        line.mend()
-        await page.locator(".jp-Broker-status[data-connection=open]").wait_for()
-        await row(page, elsewhere, "completed").filter(has_text="while it was away").wait_for()
-        answer = row(page, execution).get_by_label("Next:")
-        assert await answer.input_value() == "half an ans", "what was begun is kept"
-        await answer.press("End")
-        await page.keyboard.type("wer")
-        await page.keyboard.press("Enter")
-        await row(page, execution).locator(".jp-Broker-line", has_text="half an answer").wait_for()
+    await row(page, execution).get_by_label("Next:").fill("half an ans")
+    line.cut()
+    await page.locator(".jp-Broker-status[data-connection=connecting]", has_text="Reconnecting").wait_for()
+    await picture(page, "panel-reconnecting")
+    await row(page, execution).get_by_role("button", name="Send").click()
+    await page.get_by_text("There is no connection to the broker").first.wait_for()
+    elsewhere = await wire.execute("print('while it was away')", session=session)
+    line.mend()
+    await page.locator(".jp-Broker-status[data-connection=open]").wait_for()
+    await row(page, elsewhere, "completed").filter(has_text="while it was away").wait_for()
+    answer = row(page, execution).get_by_label("Next:")
+    assert await answer.input_value() == "half an ans", "what was begun is kept"
+    await answer.press("End")
+    await page.keyboard.type("wer")
+    await page.keyboard.press("Enter")
+    await row(page, execution).locator(".jp-Broker-line", has_text="half an answer").wait_for()
 
 
 async def test_of_hundreds_the_latest_are_shown_and_what_runs_always(
-    visit: Visit, wire: Wire, session: str, picture: Picture
+    page: Any, wire: Wire, session: str, picture: Picture
 ) -> None:
     hostile = "<img src=x onerror='window.stolen = 1'>\x1b[31mred\x1b[0m"
     first = await wire.execute(
@@ -209,10 +230,10 @@ async def test_of_hundreds_the_latest_are_shown_and_what_runs_always(
     )
     for n in range(150):
         await wire.execute(f"{n}", session=session, label=f"Number {n}")
-    await wire.execute(f"print({hostile!r})", session=session, label=hostile[:30])
-    page = await visit()
+    latest = await wire.execute(f"print({hostile!r})", session=session, label=hostile[:30])
     shown = page.get_by_label(session, exact=True).locator(".jp-Broker-execution")
     await row(page, first, "running").wait_for()
+    await row(page, latest, "completed").wait_for()
     assert await shown.count() == 11
     assert await shown.first.locator(".jp-Broker-title").inner_text() == hostile[:30]
     await shown.first.locator(".jp-Broker-line", has_text="<img src=x onerror='window.stolen = 1'>red").wait_for()
