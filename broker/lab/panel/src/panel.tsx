@@ -90,7 +90,7 @@ function Overview({ store, actions }: { store: Store; actions: Actions }): JSX.E
 
 const SAYS_CONNECTION = {
   connecting: 'Reconnecting…',
-  absent: 'This server has no broker. “jupyter server extension list” should show broker.lab as enabled.',
+  absent: 'This server runs no broker. Its log says why, if “jupyter server extension list” has broker.lab enabled.',
   refused: 'The server does not know you any more. Reload this page to log in.'
 };
 

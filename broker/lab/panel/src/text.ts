@@ -23,12 +23,10 @@ export function duration(seconds: number | null, over: boolean): string {
 
 // Escape sequences (ECMA-48: CSI, OSC and the other strings, the two-character ones), and what has no picture.
 const CONTROL = /\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
-// These turn the direction of what follows: printed text must not rearrange the panel's own words.
-const DIRECTION = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /** The last line with anything on it, as a terminal would show it: what follows the last carriage return. */
 export function lastLine(text: string): string {
-  const lines = text.replace(CONTROL, '').replace(DIRECTION, '').split('\n');
+  const lines = text.replace(CONTROL, '').split('\n');
   const seen = (line: string) => line.replace(/\r+$/, '').split('\r').at(-1)!.trim();
   return lines.map(seen).findLast(Boolean) ?? '';
 }
