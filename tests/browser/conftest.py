@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,8 +20,8 @@ PHONE = {"width": 390, "height": 844}
 Visit = Callable[..., Awaitable[Any]]
 
 
-@pytest.fixture
-async def chromium() -> AsyncIterator[Any]:
+@contextlib.asynccontextmanager
+async def launch() -> AsyncIterator[Any]:
     playwright = pytest.importorskip("playwright.async_api", reason="pip install playwright")
     program = shutil.which("chromium")
     if program is None and "CI" not in os.environ:
@@ -30,6 +31,12 @@ async def chromium() -> AsyncIterator[Any]:
         browser = await started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         await browser.close()
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Any]:
+    async with launch() as browser:
+        yield browser
 
 
 @pytest.fixture
