@@ -1,96 +1,35 @@
-"""JupyterLab in a process of its own, with directories of its own and the panel as this checkout has it built."""
+"""JupyterLab in a process of its own, with this checkout's build of the panel; and a line to it that can be cut."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ...running import PATIENCE, TOKEN
+from ...lab.server import ServerProcess
 
 CHECKOUT = Path(__file__).parents[3]
-QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": False}
+QUIET = {"fetchNews": "false", "checkForUpdates": False}
 
 
-class LabServer:
-    """``jupyter lab``, with a server extension. Its ``url`` ends with its base URL."""
+class LabProcess(ServerProcess):
+    """``jupyter lab``, that asks nobody for news."""
 
-    def __init__(self, extension: str, **environment: str) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="jl-"))
-        self.url = ""
-        settings = self.root / "settings" / "@jupyterlab" / "apputils-extension"
-        settings.mkdir(parents=True)
-        (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
+    def __init__(self, *arguments: str) -> None:
+        super().__init__("--expose-app-in-browser", "--LabApp.extension_manager=readonly", *arguments, app="jupyterlab")
         extensions = self.root / "path" / "labextensions"
         extensions.mkdir(parents=True)
         (extensions / "jupyter-broker").symlink_to(CHECKOUT / "broker" / "lab" / "labextension")
-        (self.root / "work").mkdir()
-        self.log = self.root / "lab.log"
-        self._extension = extension
-        self._environment = {
-            **os.environ,
-            **environment,
-            "JUPYTER_TOKEN": TOKEN,
+        settings = self.root / "settings" / "@jupyterlab" / "apputils-extension"
+        settings.mkdir(parents=True)
+        (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
+        self.environment |= {
             "JUPYTER_PATH": str(self.root / "path"),
-            "JUPYTER_DATA_DIR": str(self.root / "data"),
-            "JUPYTER_RUNTIME_DIR": str(self.root / "run"),
-            "JUPYTER_CONFIG_DIR": str(self.root / "config"),
             "JUPYTERLAB_SETTINGS_DIR": str(self.root / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(self.root / "workspaces"),
-            "IPYTHONDIR": str(self.root / "ipython"),
-            "PYTHONPATH": str(CHECKOUT),
         }
-
-    def __enter__(self) -> LabServer:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"),
-                    *("--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.base_url=/base/"),
-                    *(f"--ServerApp.root_dir={self.root / 'work'}", "--LabApp.extension_manager=readonly"),
-                    f"--ServerApp.jpserver_extensions={{'{self._extension}': True}}",
-                ],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.root,
-            )
-        self.url = f"http://127.0.0.1:{port}/base/"
-        until = time.monotonic() + PATIENCE
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise AssertionError(f"JupyterLab did not start:\n{self.log.read_text()}")
-            time.sleep(0.1)
-        return self
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError):
-            request = urllib.request.Request(self.url + "api/status", headers={"Authorization": f"token {TOKEN}"})
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return bool(answer.status == 200)
-        return False
-
-    def __exit__(self, *exception: object) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.root, ignore_errors=True)
 
 
 class Line:

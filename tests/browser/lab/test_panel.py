@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ...running import TOKEN, BrokerProcess, Wire, connect
+from ...running import TOKEN, Wire, connect
 from ..conftest import DESKTOP, launch
-from .server import LabServer, Line
+from .server import LabProcess, Line
 
 Picture = Callable[[Any, str], Awaitable[None]]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,14 +21,18 @@ names = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def lab(broker: BrokerProcess) -> Iterator[LabServer]:
-    """JupyterLab on a server that has the broker's API."""
-    with LabServer("tests.browser.lab.stub", BROKER_URL=broker.url, JUPYTER_BROKER_TOKEN=TOKEN) as server:
+def lab() -> Iterator[LabProcess]:
+    """JupyterLab on a server that runs a broker."""
+    server = LabProcess()
+    try:
+        server.start()
         yield server
+    finally:
+        server.destroy()
 
 
 @once
-async def line(lab: LabServer) -> AsyncIterator[Line]:
+async def line(lab: LabProcess) -> AsyncIterator[Line]:
     """What the browser reaches the server by."""
     async with Line(lab.url) as line:
         yield line
@@ -59,7 +63,7 @@ async def page(opened: tuple[Any, list[str]]) -> AsyncIterator[Any]:
 
 
 @each
-async def wire(lab: LabServer) -> AsyncIterator[Wire]:
+async def wire(lab: LabProcess) -> AsyncIterator[Wire]:
     async with connect(lab.url) as connection:
         yield connection
 
@@ -197,6 +201,26 @@ async def test_a_kill_is_asked_for_twice_and_done_with_the_keyboard(
     await page.locator(".jp-Dialog").get_by_role("button", name="Kill").click()
     await row(page, execution, "killed").wait_for()
     await page.get_by_text("its variables are lost").first.wait_for()
+
+
+async def test_a_console_on_the_sessions_kernel_is_opened_once(
+    page: Any, wire: Wire, session: str, picture: Picture
+) -> None:
+    execution = await wire.execute(
+        "import time\nwhile True: print('tick', flush=True); time.sleep(0.2)", session=session, wait=0, label="Ticks"
+    )
+    await row(page, execution, "running").wait_for()
+    opens = page.get_by_label(session, exact=True).get_by_role("button", name="Open Console")
+    await opens.click()
+    console = page.locator(".jp-ConsolePanel")
+    await console.get_by_text("tick").first.wait_for()
+    await picture(page, "panel-console")
+    await opens.click()
+    await row(page, execution).get_by_role("button", name="Interrupt").click()
+    await row(page, execution, "interrupted").wait_for()
+    assert await console.count() == 1
+    await page.evaluate("() => jupyterapp.commands.execute('application:close')")
+    await console.wait_for(state="detached")
 
 
 async def test_it_comes_back_by_itself_when_the_line_was_cut(
