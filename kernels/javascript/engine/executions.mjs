@@ -98,12 +98,13 @@ function valueOf({ type, objectId, value, unserializableValue }) {
 
 function describeThrown(thrown, value, execution) {
     const shown = inspectError(value);
-    // What V8 cannot compile has no frame of the user's.
-    const notCompiled = value instanceof SyntaxError && !/\bcell-\d+:\d+/.test(shown.traceback);
-    if (!/\bcell-\d+:\d+/.test(shown.traceback) && thrown.url === execution.name) {
+    const place = /\bcell-\d+:(\d+:\d+)/.exec(shown.traceback)?.[1];
+    // What V8 cannot compile has no frame of the user's; what it cannot declare has one, at the very beginning.
+    const nothingRan = value instanceof SyntaxError && (place === undefined || place === '1:1');
+    if (place === undefined && (nothingRan || thrown.url === execution.name)) {
         shown.traceback += `\n    at ${execution.name}:${thrown.lineNumber + 1}:${thrown.columnNumber + 1}`;
     }
-    return { error: { ...shown, notCompiled } };
+    return { error: { ...shown, nothingRan } };
 }
 
 function finish(execution, ending) {
@@ -114,7 +115,7 @@ function finish(execution, ending) {
 function finishInterrupted(execution) {
     execution.abandoned = true;
     const { ename, evalue, traceback } = inspectError(new KeyboardInterrupt(execution.where));
-    finish(execution, { error: { ename, evalue, traceback, notCompiled: false } });
+    finish(execution, { error: { ename, evalue, traceback } });
 }
 
 // Interrupts
@@ -252,7 +253,7 @@ export const outside = (run) => storage.exit(() => protect(run));
 export function declaredNames() {
     let names = [];
     post('Runtime.globalLexicalScopeNames', {}, (_, answer) => (names = answer.names));
-    return names;
+    return [...new Set(names)];
 }
 
 /** Evaluate the engine's own code in the context of the cells. */

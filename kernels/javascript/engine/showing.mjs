@@ -5,7 +5,7 @@ import util from 'node:util';
 const { inspect } = util;
 const DISPLAY = Symbol.for('Jupyter.display');
 const HERE = new URL('.', import.meta.url).href;
-const OURS = /^\s+at .*(node:inspector|node:internal\/async_local_storage)/;
+const OURS = /^\s+at .*\(?node:(inspector|internal\/(async_local_storage|timers|process\/task_queues)):/;
 
 Error.stackTraceLimit = 25;
 

@@ -183,9 +183,8 @@ class Kernel(BaseKernel):  # type: ignore[misc]
             answer = await execution.done
             error = answer.get("error") or {}
             declared = DECLARED.fullmatch(error.get("evalue", ""))
-            if not (error.get("notCompiled") and declared) or declared[1] in anew:
+            if not (error.get("nothingRan") and declared) or declared[1] in anew:
                 return answer
-            # Nothing of it has run.
             anew |= {declared[1]}
             execution.done = asyncio.get_running_loop().create_future()
 

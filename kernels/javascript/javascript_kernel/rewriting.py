@@ -59,9 +59,7 @@ class Cell:
         source = code.encode("utf-8", "surrogatepass")
         tree = Parser(_LANGUAGE).parse(source)
         root, self._source, self._shift = tree.root_node, source, 0
-        if root.has_error or not _is_block(root):
-            self._shift = 0
-        else:
+        if source.lstrip().startswith(b"{") and source.rstrip().endswith(b"}"):
             wrapped = Parser(_LANGUAGE).parse(b"(" + source + b"\n)")
             if not wrapped.root_node.has_error:
                 # An object, and not a block.
@@ -253,11 +251,6 @@ def _open(code: str) -> bool:
         r"//[^\n]*|/\*.*?\*/|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\])*`", "", code, flags=re.S
     )
     return any(bare.count(a) > bare.count(b) for a, b in ("()", "[]", "{}")) or "`" in bare or "/*" in bare
-
-
-def _is_block(root: Node) -> bool:
-    statements = [node for node in root.named_children if node.type != "comment"]
-    return len(statements) == 1 and statements[0].type == "statement_block"
 
 
 def _of(node: Node, type: str) -> Iterator[Node]:
