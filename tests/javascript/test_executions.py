@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ async def test_each_step_arrives_as_it_is_printed(wire: Wire, session: str) -> N
             )
         )
         arrived.append(time.monotonic())
-    assert all(later - earlier > 0.2 for earlier, later in zip(arrived, arrived[1:], strict=False))
+    assert all(later - earlier > 0.2 for earlier, later in itertools.pairwise(arrived))
     assert (await wire.done(began["execution_id"]))["state"] == "completed"
 
 

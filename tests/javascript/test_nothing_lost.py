@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+
+from broker.kernel.launcher import DIRECTORY
 
 from ..running import BrokerProcess, Wire, assert_whole, text_of
 from ..scenarios.tools import printed
@@ -92,11 +96,6 @@ async def test_a_broker_recognizes_a_kernel_with_an_outbox_by_its_kernelspec(wir
 
 
 def test_without_its_engine_it_says_what_to_install(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from broker.kernel.launcher import DIRECTORY
-
     assert DIRECTORY is not None
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as u; find = u.find_spec\n"

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { Writable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import vm from 'node:vm';
-import { print } from './channel.mjs';
+import { print, tell } from './channel.mjs';
 import * as executions from './executions.mjs';
 import { inspectError } from './showing.mjs';
 
@@ -127,6 +127,11 @@ export function install() {
     // Code that nobody awaits fails: that is the end of that code, and of nothing else.
     process.on('uncaughtException', complain);
     process.on('unhandledRejection', complain);
+    // The control thread's inspector would be waited for. The kernel kills the engine, and ends with that status.
+    process.reallyExit = (status) => {
+        tell({ type: 'exit', status: status ?? process.exitCode ?? 0 });
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    };
     initial = new Set(Reflect.ownKeys(globalThis));
 }
 

@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 import signal
+from contextvars import copy_context
 from typing import Any
 
 from broker_kernel.prompts import EOF, Prompt, Prompts
@@ -89,6 +90,8 @@ class Kernel(BaseKernel):  # type: ignore[misc]
         self._asked: dict[int, _Asked] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = False
+        self._exit_status: int | None = None
+        """What the code wants the engine to exit with."""
 
     @property
     def kernel_info(self) -> dict[str, Any]:
@@ -115,28 +118,32 @@ class Kernel(BaseKernel):  # type: ignore[misc]
             self.log.exception("an invalid message was dropped")
             return
         header = request["header"]
-        is_execution = header["msg_type"] == "execute_request"
-        if is_execution:
+        if header["msg_type"] == "execute_request":
             if header["msg_id"] in self._received:
                 return
             self._received[header["msg_id"]] = request
             if len(self._received) > REMEMBERED:
                 self._received.popitem(last=False)
-        lane = self._lanes[header.get("subshell_id") or MAIN]
+        # Whose request is at hand is known from the context, so each has one of its own.
+        await asyncio.create_task(self._handle(idents, request), context=copy_context())
+
+    async def _handle(self, idents: list[bytes], request: dict[str, Any]) -> None:
+        msg_type = request["header"]["msg_type"]
+        lane = self._lanes[request["header"].get("subshell_id") or MAIN]
         lane.arrived += 1
         place = lane.arrived
         async with lane.lock:
             self.set_parent(idents, request, channel="shell")
             self._publish_status("busy", "shell")
-            if is_execution and place <= lane.aborted:
+            if msg_type == "execute_request" and place <= lane.aborted:
                 self._send_abort_reply(self.shell_stream, request, idents)
-            elif handler := self.shell_handlers.get(header["msg_type"]):
+            elif handler := self.shell_handlers.get(msg_type):
                 try:
                     handled = handler(self.shell_stream, idents, request)
                     if inspect.isawaitable(handled):
                         await handled
                 except Exception:
-                    self.log.exception("a %s failed", header["msg_type"])
+                    self.log.exception("a %s failed", msg_type)
             self._publish_status("idle", "shell")
 
     def _abort_queues(self, subshell_id: str | None = None) -> None:
@@ -212,6 +219,9 @@ class Kernel(BaseKernel):  # type: ignore[misc]
         elif frame["type"] == "input_closed":
             if asked := self._asked.get(frame["number"]):
                 asked.close()
+        elif frame["type"] == "exit":
+            self._exit_status = int(frame["status"])
+            self.engine.kill()
         elif frame["type"] == "ready":
             self.language_info["version"] = frame["version"]
             promises = dict.fromkeys(("nothing_lost", "concurrent", "interrupts_one"), True)
@@ -231,6 +241,7 @@ class Kernel(BaseKernel):  # type: ignore[misc]
     def _engine_ended(self, status: int) -> None:
         self._text.send()
         if not self._ending:
+            status = status if self._exit_status is None else self._exit_status
             self.log.error("the JavaScript engine ended, with status %s", status)
             self.parent.end(status)
 
