@@ -158,7 +158,7 @@ async def test_one_of_many_is_interrupted_and_the_others_go_on(wire: Wire, sessi
     )
     busy = await begun(wire, session, "await 0; release(); while (true) {}")
     await interrupted(wire, busy)
-    assert (await wire.done(shared))["text"] == "begun\n'goes on'"
+    assert (await wire.done(shared))["text"] == "begun\n'goes on'\n"
     open_at.touch()
     for execution_id in waiting:
         assert (await wire.done(execution_id))["text"] == "begun\nended\n"
@@ -169,7 +169,7 @@ async def test_what_is_interrupted_is_not_what_runs(wire: Wire, session: str) ->
     code = "const until = Date.now() + 1500; while (Date.now() < until) {} 'unharmed'"
     busy = await begun(wire, session, code)
     await interrupted(wire, waiting)
-    assert (await wire.done(busy))["text"] == "begun\n'unharmed'"
+    assert (await wire.done(busy))["text"] == "begun\n'unharmed'\n"
 
 
 @pytest.mark.parametrize(("count", "lines"), [(2, 20), (4, 200)])
@@ -215,6 +215,6 @@ async def test_a_hundred_thousand_lines_arrive_in_order(wire: Wire, session: str
 
 async def test_any_text_is_kept_as_it_is(wire: Wire, session: str) -> None:
     code = "const s = '\\u{1F600}é\\0'.repeat(100000); console.log(s); console.log(s.length)"
-    execution = await wire.execute(code, session=session, max_output=10)
+    execution = await wire.execute(code, session=session, max_output=200)
     expected = "\U0001f600é\0" * 100_000
     assert text_of(await wire.events(execution["execution_id"])) == f"{expected}\n400000\n"

@@ -43,6 +43,7 @@ class Execution {
         Object.assign(this, { id, name, allowStdin, shows });
         this.interrupts = 0;
         this.abandoned = false; // whatever of it still waits never goes on
+        this.terminated = false; // and not told yet
         this.where = null; // the stack where it was terminated
     }
 }
@@ -129,7 +130,10 @@ export function stop(id) {
     const wanted = live.get(id);
     if (running === undefined || wanted === undefined) return;
     if (running !== wanted && live.has(running.id)) return;
-    if (running === wanted) wanted.where = trimmed(new Error().stack).split('\n').slice(1).join('\n');
+    if (running === wanted) {
+        wanted.terminated = true;
+        wanted.where = trimmed(new Error().stack).split('\n').slice(1).join('\n');
+    }
     if (!isProtected(terminate)) terminate();
 }
 
@@ -141,6 +145,7 @@ export function interrupt({ id }) {
     const execution = live.get(id);
     if (execution === undefined) return;
     execution.interrupts++;
+    execution.terminated = false;
     if (execution.interrupts > 1) execution.abandoned = true;
     for (const [number, prompt] of prompts) if (prompt.execution === execution) closePrompt(number);
     for (const wait of waits) {
@@ -203,7 +208,9 @@ function leave(wait, settle, outcome) {
     const go = () => {
         if (waits.delete(wait)) settle(outcome);
     };
-    if (live.size > 1 || isOverdue()) setImmediate(go);
+    const { execution } = wait;
+    if (execution?.terminated) wait.left = false; // it is about to be rejected
+    else if (live.size > 1 || isOverdue()) setImmediate(go);
     else go();
 }
 

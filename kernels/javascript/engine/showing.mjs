@@ -46,7 +46,7 @@ export function trimmed(stack) {
         }
         // All that is below the frame that began the evaluation.
         below ||= OURS.test(line);
-        return !below && !line.includes(HERE) && !line.endsWith('at <anonymous>:1:1');
+        return !below && !line.includes(HERE) && !/at <anonymous>:1:\d+$/.test(line);
     });
     return kept.join('\n');
 }

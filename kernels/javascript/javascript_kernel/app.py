@@ -20,7 +20,6 @@ from typing import Any
 
 import zmq
 from broker_kernel.base import OutboxApp
-from ipykernel.control import ControlThread  # noqa: F401 (imported before its thread is needed)
 from traitlets import Type
 
 from .engine import find_node

@@ -21,6 +21,12 @@ from broker_kernel.cells import descendants
 
 MAIN = Path(__file__).resolve().parent.parent / "engine" / "main.mjs"
 CHUNK = 2**16
+OPTIONS = (
+    "--disable-warning=ExperimentalWarning",
+    # What is terminated in a timer's callback leaves the stack of async_hooks one too high, which does no harm; but to be
+    # told would end the process.
+    "--no-force-async-hooks-checks",
+)
 
 
 def find_node() -> str:
@@ -59,7 +65,7 @@ class Engine:
         self._commands, commands = socket.socketpair()
         passed = (frames, acks, commands.fileno())
         self.process = subprocess.Popen(
-            [find_node(), "--disable-warning=ExperimentalWarning", str(MAIN), str(text), *map(str, passed)],
+            [find_node(), *OPTIONS, str(MAIN), str(text), *map(str, passed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
