@@ -23,8 +23,8 @@ MAIN = Path(__file__).resolve().parent.parent / "engine" / "main.mjs"
 CHUNK = 2**16
 OPTIONS = (
     "--disable-warning=ExperimentalWarning",
-    # What is terminated in a timer's callback leaves the stack of async_hooks one too high, which does no harm; but to be
-    # told would end the process.
+    # What is terminated in a timer's callback leaves the stack of async_hooks one too high. That does no harm, but the
+    # check would end the process.
     "--no-force-async-hooks-checks",
 )
 
