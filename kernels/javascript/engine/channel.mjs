@@ -1,24 +1,26 @@
 // What the engine says: text into a file that the kernel maps, everything else as lines of JSON.
 //
 // Text is in the file, which outlives both processes, before `print` returns. Its format is the one of text.py of the
-// Python kernel: the file's head, 16 bytes, says where the entries end; an entry is a stream, the lengths of an id and
-// of the text, and both. The kernel empties the file when the engine asks it to.
+// Python kernel: words of 8 bytes, the lowest first. The file's head is the epoch and where the entries end; an entry is
+// a word (a byte for the stream, a byte for the length of the id, six for that of the text), the id and the text, and
+// the next one begins at the next word. The kernel empties the file when the engine asks it to.
 
 import fs from 'node:fs';
 
 const CAPACITY = 1 << 18;
-const FILE_HEAD = 16;
-const ENTRY_HEAD = 6;
+const WORD = 8;
+const END = WORD; // the place of that word of the head
+const HEAD = 2 * WORD;
 const LONGEST = 1 << 14; // characters in one entry: at most three times as many bytes
 const INTERVAL = 20; // ms. The kernel looks at the file again a little later than this after it was told.
 
 const [file, frames, acks] = [fs.openSync(process.argv[2], 'r+'), Number(process.argv[3]), Number(process.argv[4])];
 const { writeSync, readSync } = fs;
 const now = performance.now.bind(performance);
-const entry = Buffer.alloc(ENTRY_HEAD + 256 + 3 * LONGEST);
+const entry = Buffer.alloc(WORD + 256 + 3 * LONGEST);
 const head = Buffer.alloc(4);
 const ack = Buffer.alloc(1);
-let end = FILE_HEAD;
+let end = HEAD;
 let toldAt = -INTERVAL;
 
 let depth = 0;
@@ -71,20 +73,21 @@ export function print(id, stream, text) {
 }
 
 function put(id, stream, text) {
-    const idLength = entry.write(id, ENTRY_HEAD, 255, 'latin1');
-    const length = entry.write(text, ENTRY_HEAD + idLength);
-    const size = ENTRY_HEAD + idLength + length;
+    const idLength = entry.write(id, WORD, 255, 'latin1');
+    const length = entry.write(text, WORD + idLength);
+    const size = WORD + idLength + length;
     entry[0] = stream;
     entry[1] = idLength;
-    entry.writeUInt32LE(length, 2);
-    if (end + size > CAPACITY) {
+    entry.writeUIntLE(length, 2, 6);
+    let start = Math.ceil(end / WORD) * WORD;
+    if (start + size > CAPACITY) {
         tell({ type: 'full' });
         readSync(acks, ack);
-        end = FILE_HEAD;
+        start = HEAD;
     }
-    writeSync(file, entry, 0, size, end);
-    end += size;
+    writeSync(file, entry, 0, size, start);
+    end = start + size;
     head.writeUInt32LE(end);
     // The head comes last: what it says is there, is.
-    writeSync(file, head, 0, 4, 8);
+    writeSync(file, head, 0, head.length, END);
 }

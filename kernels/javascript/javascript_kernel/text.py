@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 CAPACITY = 2**18
-FILE_HEAD = struct.Struct("<QQ")
-"""The epoch, and where the entries end."""
-ENTRY_HEAD = struct.Struct("<BBI")
-"""Which stream, the length of the execution's id in bytes, the length of the text in bytes. Both follow."""
+WORD = 8
+"""Bytes of a word. Entries begin at a multiple of it."""
+EPOCH, END = 0, 1
+"""The words of the head: the epoch, and where the entries end."""
+HEAD = 2 * WORD
 STREAMS = ("stdout", "stderr")
 SOON = 0.025
 """Seconds after which the file is looked at again: a little longer than the engine prints without saying so."""
@@ -32,7 +32,6 @@ class TextFile:
     def __init__(self, path: Path, publish: Publish) -> None:
         self._publish = publish
         self._epoch = 1
-        self._sent = FILE_HEAD.size
         file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             # Written, not only made long: a page that the disk has no room for would be a bus error later.
@@ -40,36 +39,40 @@ class TextFile:
             self._map = mmap.mmap(file, CAPACITY)
         finally:
             os.close(file)
-        FILE_HEAD.pack_into(self._map, 0, self._epoch, self._sent)
+        self._words = memoryview(self._map).cast("Q")
+        self._clear()
+
+    def _clear(self) -> None:
+        # Each word is stored at once, and the file is true after either.
+        self._words[END] = self._sent = HEAD
+        self._words[EPOCH] = self._epoch
 
     def send(self) -> None:
         """Send what was printed since the last time: neighbours of one execution and stream in one message."""
-        _, end = FILE_HEAD.unpack_from(self._map)
-        at, parts, of, start = self._sent, [], None, self._sent
-        while at < end:
-            stream, id_length, length = ENTRY_HEAD.unpack_from(self._map, at)
-            text = at + ENTRY_HEAD.size + id_length
-            owner = (stream, self._map[at + ENTRY_HEAD.size : text])
-            if owner != of and of is not None:
-                self._send(of, parts, at)
+        end = self._words[END]
+        parts: list[bytes] = []
+        of: tuple[int, bytes] | None = None
+        while self._sent < end:
+            start = -(-self._sent // WORD) * WORD
+            word = self._words[start // WORD]
+            id, text = start + WORD, start + WORD + (word >> 8 & 0xFF)
+            owner = (word & 0xFF, self._map[id:text])
+            if of is not None and owner != of:
+                self._send(of, parts)
                 parts = []
             of = owner
-            at = text + length
-            parts.append(self._map[text:at])
+            self._sent = text + (word >> 16)
+            parts.append(self._map[text : self._sent])
         if of is not None:
-            self._send(of, parts, at)
-        assert at >= start
+            self._send(of, parts)
 
-    def _send(self, of: tuple[int, bytes], parts: list[bytes], end: int) -> None:
+    def _send(self, of: tuple[int, bytes], parts: list[bytes]) -> None:
         stream, id = of
-        self._sent = end
-        self._publish(
-            id.decode("latin-1"), STREAMS[stream], b"".join(parts).decode("utf-8", "replace"), self._epoch, end
-        )
+        text = b"".join(parts).decode("utf-8", "replace")
+        self._publish(id.decode("latin-1"), STREAMS[stream], text, self._epoch, self._sent)
 
     def empty(self) -> None:
         """Send everything, and begin anew. The engine must be waiting for it."""
         self.send()
         self._epoch += 1
-        self._sent = FILE_HEAD.size
-        FILE_HEAD.pack_into(self._map, 0, self._epoch, self._sent)
+        self._clear()
