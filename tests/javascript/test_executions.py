@@ -164,6 +164,13 @@ async def test_one_of_many_is_interrupted_and_the_others_go_on(wire: Wire, sessi
         assert (await wire.done(execution_id))["text"] == "begun\nended\n"
 
 
+async def test_what_was_interrupted_is_collected_in_peace(wire: Wire, session: str) -> None:
+    for code in ("await 0; while (true) {}", "while (true) { try { await new Promise(() => {}) } catch {} }"):
+        await interrupted(wire, await begun(wire, session, code))
+    garbage = "let all = []; for (let i = 0; i < 3e6; i++) all = i % 1e5 ? all.concat([{i}]).slice(-3) : []; all.length"
+    assert await value(wire, session, garbage) == "3"
+
+
 async def test_what_is_interrupted_is_not_what_runs(wire: Wire, session: str) -> None:
     waiting = await begun(wire, session, FOREVER)
     code = "const until = Date.now() + 1500; while (Date.now() < until) {} 'unharmed'"

@@ -14,7 +14,7 @@ import pytest
 
 from broker.kernel.launcher import DIRECTORY
 
-from ..running import BrokerProcess, Wire, assert_whole, text_of
+from ..running import PATIENCE, BrokerProcess, Wire, assert_whole, text_of
 from ..scenarios.tools import printed
 from .conftest import KERNEL
 
@@ -40,7 +40,7 @@ async def test_a_killed_kernel_is_noticed_and_all_it_printed_is_there(wire: Wire
     last = int((cwd / "last").read_text() or 0)
     assert lines == ["begun", *map(str, range(len(lines) - 1))]
     assert len(lines) - 2 >= last
-    assert not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE
+    assert not psutil.wait_procs([engine], PATIENCE)[1]
     again = await wire.execute("'a new kernel'", session=session)
     assert again["state"] == "completed"
 

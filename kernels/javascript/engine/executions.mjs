@@ -9,6 +9,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import inspector from 'node:inspector';
+import { promiseHooks } from 'node:v8';
 import { isProtected, protect, tell } from './channel.mjs';
 import { describe, inspectError, trimmed } from './showing.mjs';
 
@@ -23,6 +24,10 @@ session.connect();
 
 /** By id: those that are not over. */
 const live = new Map();
+/** The promise of each execution's end, which is the first that its code makes. One that never comes, for the code was
+ * terminated, is kept for good: the inspector would say when it is collected, in the middle of a collection, where
+ * Node.js cannot hear it. */
+const kept = new Map();
 const waits = new Set();
 const prompts = new Map();
 let promptCount = 0;
@@ -61,12 +66,18 @@ export function execute({ code, ...about }) {
     live.set(execution.id, execution);
     latest = execution;
     const parameters = { expression: code, replMode: true, awaitPromise: true, objectGroup: 'cell' };
+    const stop = promiseHooks.onInit((promise) => {
+        stop();
+        kept.set(execution, promise);
+    });
     storage.run(execution, () => {
         post('Runtime.evaluate', parameters, (error, answer) => storage.exit(() => settle(execution, error, answer)));
     });
+    stop();
 }
 
 function settle(execution, error, answer) {
+    kept.delete(execution);
     if (!live.has(execution.id)) return;
     if (error || !answer) return finishInterrupted(execution);
     const thrown = answer.exceptionDetails;

@@ -83,7 +83,7 @@ class Engine:
             pass_fds=passed,
             # An interrupt from a terminal is for the kernel, which knows what to do with it.
             start_new_session=True,
-            preexec_fn=_end_with_parent if _libc is not None else None,
+            preexec_fn=_end_with_parent if _libc is not None else None,  # noqa: PLW1509 (it takes no lock)
         )
         for descriptor in passed[:2]:
             os.close(descriptor)
