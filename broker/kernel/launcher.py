@@ -1,4 +1,4 @@
-"""Which kernels are started with our own launcher, and where that is.
+"""Which kernels keep an outbox, which are started with our own launcher, and where that is.
 
 Any kernelspec that starts ipykernel benefits: its interpreter, its arguments and its environment stay, and only what
 it runs is ours. It is started by path, so nothing has to be installed in that environment.
@@ -19,7 +19,8 @@ DIRECTORY = next(
 """The folder of the Python kernel: in the installed package, or beside it in a checkout."""
 STOCK_MODULES = ("ipykernel_launcher", "ipykernel", "ipykernel.kernelapp")
 METADATA = "jupyter-broker"
-"""The key of a kernelspec's ``metadata`` that is ours: ``{"launcher": "stock"}`` leaves its command as it is."""
+"""The key of a kernelspec's ``metadata`` that is ours: ``{"launcher": "stock"}`` leaves its command as it is, and
+``{"outbox": true}`` says that it keeps an outbox by itself."""
 
 
 def own_command(command: Sequence[str], spec: KernelSpec | None) -> list[str] | None:
@@ -32,3 +33,9 @@ def own_command(command: Sequence[str], spec: KernelSpec | None) -> list[str] | 
         if flag == "-m" and module in STOCK_MODULES:
             return [*command[:index], launch, *command[index + 2 :]]
     return list(command) if launch in command else None
+
+
+def keeps_outbox(command: Sequence[str], spec: KernelSpec | None) -> bool:
+    """Whether this kernel keeps an outbox: it is started with our launcher, or its kernelspec says so."""
+    wishes = spec.metadata.get(METADATA, {}) if spec is not None else {}
+    return wishes.get("outbox") is True or own_command(command, spec) is not None

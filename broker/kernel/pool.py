@@ -17,7 +17,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 
 from .ears import OutboxEar, Said
-from .launcher import own_command
+from .launcher import keeps_outbox
 from .outbox import OWN
 from .processes import bury, provisioner_of, start
 from .sockets import Sockets
@@ -123,7 +123,7 @@ class Pool:
             spec = self._manager.kernel_spec_manager.get_kernel_spec(kernel)
         except NoSuchKernel:
             return False
-        return own_command(spec.argv, spec) is not None
+        return keeps_outbox(spec.argv, spec)
 
     async def _fill(self) -> None:
         while True:

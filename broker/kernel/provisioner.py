@@ -26,7 +26,7 @@ from traitlets import Bool, Unicode
 from traitlets import List as ListTrait
 
 from .forkserver import CannotFork, ForkServers
-from .launcher import own_command
+from .launcher import keeps_outbox, own_command
 from .outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -108,9 +108,9 @@ class BrokerProvisioner(LocalProvisioner):
         self.drop_outbox()
         if (command := own_command(kwargs["cmd"], self.kernel_spec)) is not None:
             kwargs["cmd"] = command
-            if self.keep_outbox:
-                self.outbox = Outbox.create(self._outbox_directory)
-                kwargs["env"][OUTBOX_VARIABLE] = str(self._outbox_directory)
+        if self.keep_outbox and keeps_outbox(kwargs["cmd"], self.kernel_spec):
+            self.outbox = Outbox.create(self._outbox_directory)
+            kwargs["env"][OUTBOX_VARIABLE] = str(self._outbox_directory)
         return kwargs
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:

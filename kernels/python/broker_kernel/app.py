@@ -12,66 +12,31 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import os
-import shutil
-import signal
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
-import zmq
-from ipykernel.kernelapp import IPKernelApp
 from traitlets import Type, default
 from traitlets.config import Config
 
 from . import cells as _cells
 from . import descriptors, text, threads
+from .base import OutboxApp
 from .kernel import Kernel
-from .outbox import Outbox
-from .wire import OutboxThread, Session, lift_limits
-
-OUTBOX_VARIABLE = "JUPYTER_BROKER_OUTBOX"
-"""The directory for the outbox, which has a FIFO ``wake`` in it already. Unset: there is no broker, and no outbox."""
-PATIENCE_VARIABLE = "JUPYTER_BROKER_PATIENCE"
-"""Seconds that a kernel waits for a broker to come back; a day, if unset."""
-POOLED_VARIABLE = "JUPYTER_BROKER_POOLED"
-"""Set for a kernel that is nobody's yet. It waits for :data:`UNTAKEN` seconds at most."""
-UNTAKEN = 10.0
+from .wire import OutboxThread, Session
 
 
-class App(IPKernelApp):  # type: ignore[misc]
+class App(OutboxApp):
     """See the module."""
 
     kernel_class = Type(Kernel)
-    taken = True
-    """Whether it is somebody's, and not one that waits in a pool."""
-
-    @default("session")
-    def _session_default(self) -> Session:
-        return Session(parent=self)
 
     @default("outstream_class")
     def _outstream_class_default(self) -> str:
         return "broker_kernel.text.OutStream"
 
-    def init_iopub(self, context: zmq.Context[Any]) -> None:
-        socket = context.socket(zmq.XPUB)
-        socket.linger = 1000
-        lift_limits(socket)
-        self._apply_curve_server_options(socket)
-        self.iopub_port = self._bind_socket(socket, self.iopub_port)
-        self.configure_tornado_logger()
-        self.iopub_thread = OutboxThread(socket, pipe=True, session=self.session)
-        self.iopub_thread.start()
-        self.iopub_socket = self.iopub_thread.background_socket
-        self._init_outbox()
-
-    def _init_outbox(self) -> None:
-        directory = os.environ.pop(OUTBOX_VARIABLE, None)
-        self.patience = float(os.environ.pop(PATIENCE_VARIABLE, None) or 86_400)
-        self.taken = not os.environ.pop(POOLED_VARIABLE, None)
+    def init_outbox(self, directory: Path | None) -> None:
+        super().init_outbox(directory)
         session: Session = self.session
-        session.outbox = self.outbox = Outbox(Path(directory) if directory else None)
         thread: OutboxThread = self.iopub_thread
 
         def publish(cell: _cells.Cell, name: str, written: str, epoch: int, offset: int) -> None:
@@ -79,28 +44,8 @@ class App(IPKernelApp):  # type: ignore[misc]
 
         self.text = text.OutStream.text = text.Text(self.outbox, publish, thread.call_later)
         if directory:
-            self.text.keep_in(Path(directory) / "text")
-            thread.call_later(1, self._look_for_broker)
-        self._directory = directory
-        self._heard_at = time.monotonic()
+            self.text.keep_in(directory / "text")
         os.register_at_fork(after_in_child=self._forked)
-
-    def _look_for_broker(self) -> None:
-        """End the process when no broker has come back for too long."""
-        now = time.monotonic()
-        if self.outbox.heard():
-            self._heard_at = now
-        patience = self.patience if self.taken else min(UNTAKEN, self.patience)
-        if now - self._heard_at > patience:
-            for child in _cells.descendants(os.getpid()):
-                try:
-                    os.kill(child, signal.SIGKILL)
-                except OSError:
-                    pass
-            shutil.rmtree(str(self._directory), ignore_errors=True)
-            self.cleanup_connection_file()
-            os._exit(0)
-        self.iopub_thread.call_later(min(60, patience / 4), self._look_for_broker)
 
     def _forked(self) -> None:
         self.outbox.forked()

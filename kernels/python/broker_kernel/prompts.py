@@ -7,8 +7,10 @@ open prompt is dropped.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 from zmq.eventloop.zmqstream import ZMQStream
 
@@ -20,11 +22,39 @@ EOF = "\x04"
 """The answer that ends input."""
 
 
-class _Prompt:
-    def __init__(self, cell: Cell, ident: list[bytes], content: dict[str, Any]) -> None:
+class Asker(Protocol):
+    """Whoever asks: a cell, or what a kernel of another language has for one."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def parent(self) -> dict[str, Any]: ...
+
+
+class Prompt:
+    """A question, and its answer once there is one."""
+
+    def __init__(self, cell: Asker, ident: list[bytes], content: dict[str, Any]) -> None:
         self.cell, self.ident, self.content = cell, ident, content
         self.answer: str | None = None
         self.is_asked = False
+
+    def give(self, value: str) -> None:
+        """Take the answer, if it is the first. Called in the IOPub thread."""
+        if self.answer is None:
+            self.answer = value
+            self.answered()
+
+    def answered(self) -> None:
+        """There is an answer."""
+
+
+class _Waiting(Prompt):
+    """One that a thread waits for."""
+
+    def __init__(self, cell: Asker, ident: list[bytes], content: dict[str, Any]) -> None:
+        super().__init__(cell, ident, content)
         self._answered = Waiter()
         self._answered.acquire(False)
 
@@ -34,10 +64,8 @@ class _Prompt:
             self._answered.acquire()
         return self.answer
 
-    def give(self, value: str) -> None:
-        if self.answer is None:
-            self.answer = value
-            self._answered.release()
+    def answered(self) -> None:
+        self._answered.release()
 
 
 class _Stream:
@@ -56,7 +84,7 @@ class Prompts:
     def __init__(self, session: Session, socket: Any, thread: OutboxThread) -> None:
         self._session = session
         self._lock = Lock()
-        self._open: dict[str, _Prompt] = {}
+        self._open: dict[str, Prompt] = {}
         stream = ZMQStream(socket, thread.io_loop)
         self._stream = _Stream(socket, thread)
         thread.schedule(lambda: stream.on_recv(self._received))
@@ -73,22 +101,27 @@ class Prompts:
         Raises:
             EOFError: there is none, and will be none.
         """
-        content = {"prompt": prompt, "password": password}
-        asked = _Prompt(cell, ident, content)
+        prompt_of_cell = _Waiting(cell, ident, {"prompt": prompt, "password": password})
+        with self.asking(prompt_of_cell):
+            value = prompt_of_cell.wait()
+        if value == EOF:
+            raise EOFError
+        return value
+
+    @contextmanager
+    def asking(self, asked: Prompt) -> Iterator[None]:
+        """Ask, and take the answer for as long as this is entered."""
         header = self._session.msg_header("input_request")
         with self._lock:
             self._open[header["msg_id"]] = asked
         try:
-            message = self._session.msg("input_request", content, parent=cell.parent, header=header)
-            self._session.send(self._stream, message, ident=ident)
+            message = self._session.msg("input_request", asked.content, parent=asked.cell.parent, header=header)
+            self._session.send(self._stream, message, ident=asked.ident)
             asked.is_asked = True
-            value = asked.wait()
+            yield
         finally:
             with self._lock:
                 del self._open[header["msg_id"]]
-        if value == EOF:
-            raise EOFError
-        return value
 
     def _received(self, frames: list[bytes]) -> None:
         try:
@@ -104,7 +137,7 @@ class Prompts:
         if prompt is not None:
             prompt.give(str(message["content"].get("value", "")))
 
-    def _latest(self, parent: str | None, ident: list[bytes]) -> _Prompt | None:
+    def _latest(self, parent: str | None, ident: list[bytes]) -> Prompt | None:
         for prompt in reversed(self._open.values()):
             if prompt.cell.id == parent or (parent is None and prompt.ident == ident):
                 return prompt
