@@ -52,16 +52,6 @@ async def test_a_long_task_from_handover_to_its_last_line(hasty: BrokerProcess, 
         )
 
 
-async def test_by_default_it_is_said_that_it_was_after_30_seconds(broker: BrokerProcess, tmp_path: Path) -> None:
-    async with agent(broker, tmp_path) as call:
-        handed = await call.says("execute", workingDirectory=str(tmp_path), code="import time; time.sleep(600)")
-        assert handed == (
-            "Execution moved to async mode after 30 seconds.\n\n\n\n"
-            "[Execution ID: 0 - Use get_async_log to view further progress]"
-        )
-        await call.says("execute", action="kill")
-
-
 async def test_each_client_counts_from_0_and_all_is_its_own(hasty: BrokerProcess, tmp_path: Path) -> None:
     forever = "import time; time.sleep(600)"
     async with agent(hasty, tmp_path) as one, agent(hasty, tmp_path) as other:

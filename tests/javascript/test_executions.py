@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ..running import Wire, assert_whole, text_of
+from ..running import Wire, text_of
 from ..scenarios.tools import printed
 
 COUNTING = (
@@ -45,18 +45,6 @@ async def value(wire: Wire, session: str, code: str) -> str:
     execution = await wire.execute(code, session=session)
     assert execution["state"] == "completed", execution
     return str(execution["outputs"][-1]["data"]["text/plain"])
-
-
-async def test_a_long_task_is_handed_over_at_30_seconds_and_ends_whole(wire: Wire, session: str) -> None:
-    began = time.monotonic()
-    execution = await wire.execute(COUNTING, session=session)
-    assert 29.5 < time.monotonic() - began < 40
-    assert (execution["state"], execution["detached"]) == ("running", True)
-    assert 24 <= execution["text"].count("\n") <= 31
-    done = await wire.done(execution["execution_id"])
-    lines = ["Starting long task...", *(f"Progress: {i} seconds" for i in range(35)), "'Done'"]
-    assert (done["state"], done["text"].splitlines()) == ("completed", lines)
-    assert_whole(await wire.events(execution["execution_id"]))
 
 
 async def test_input_after_the_prompt_and_before_it(wire: Wire, session: str) -> None:
