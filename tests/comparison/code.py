@@ -145,10 +145,10 @@ class Python:
 
 
 def script(lines: list[str], ended: Path | None = None) -> str:
-    """As one expression, because the peer tries code as an expression first, and runs it again if that fails."""
+    """Statements, the last of them a declaration: so the peer, which tries code in several forms, runs it but once."""
     body = [*lines, *([f"fs.writeFileSync({json.dumps(str(ended))}, '')"] if ended else [])]
     pause = "const fs = require('fs'); const pause = ms => new Promise(resolve => setTimeout(resolve, ms));"
-    return "(async () => {\n" + pause + "\n" + ";\n".join(body) + "\n})()"
+    return pause + "\n" + ";\n".join([*body, "const over = true"])
 
 
 class JavaScript:

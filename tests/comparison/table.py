@@ -9,8 +9,8 @@ import msgspec
 from .cases import CASES, Cell
 from .peers import PEERS
 
-MARKS = {"yes": "✓", "partly": "◐", "no": "✗", "not run": "–"}
-LEGEND = "✓ as it should be, ◐ in part, ✗ not, – not run."
+MARKS = {"yes": "✓", "partly": "◐", "no": "✗", "not run": "?"}
+LEGEND = "✓ as it should be, ◐ in part, ✗ not, ? not run."
 ASKED = {
     "call": "code, awaited",
     "begin": "code that is to run on",

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import signal
-from typing import Any
+from typing import Any, ClassVar
 
 import broker
 
@@ -21,7 +21,7 @@ WAIT = 3
 class Broker(Peer):
     name = "jupyter-broker"
     key = "request_id"
-    driven = {
+    driven: ClassVar[dict[str, str]] = {
         "call": f"`execute(code, wait={WAIT})`",
         "begin": "`execute(code, wait=0)`",
         "read": "`wait`, then `get_async_log` from the first event",

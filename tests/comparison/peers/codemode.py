@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -23,7 +23,7 @@ class CodemodeAgent(Peer):
     language = "javascript"
     patience = 30
     settable = False
-    driven = {
+    driven: ClassVar[dict[str, str]] = {
         "call": "`execute(code)`, whose handover after 30 s cannot be set",
         "begin": "the same, its answer awaited later",
         "read": "the answer, or after a handover `get_async_log`",

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import websockets
 
@@ -23,7 +23,7 @@ QUIET = 5.0
 class JupyterServer(Peer):
     name = "Jupyter Server"
     key = "the `msg_id`"
-    driven = {
+    driven: ClassVar[dict[str, str]] = {
         "call": "`execute_request` on the kernel's WebSocket",
         "begin": "the same",
         "read": "the messages that the server sends, until `execute_reply` and `status: idle`",
@@ -146,9 +146,10 @@ class JupyterServer(Peer):
             for seen in self._runs.values():
                 if seen["reply"] is None:
                     seen["gone"] = f"status: {content['execution_state']}"
-        seen = self._runs.get(message["parent_header"].get("msg_id", ""))
-        if seen is None:
+        msg_id = message["parent_header"].get("msg_id")
+        if msg_id not in self._runs:
             return
+        seen = self._runs[msg_id]
         if kind == "stream":
             seen["text"].append(content["text"])
         elif kind == "input_request":

@@ -1,10 +1,10 @@
-"""jupyter-mcp-server over streamable HTTP, as a server beside a Jupyter Server: its tool ``execute_code``, and tasks."""
+"""jupyter-mcp-server over streamable HTTP, beside a Jupyter Server: its tool ``execute_code``, and its tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 from ..installs import Installs, version_of
 from ..peer import NoSuchCall, Peer, Refused, Result, Run
@@ -24,7 +24,7 @@ KEY = "io.datalayer/idempotency-key"
 class JupyterMCPServer(Peer):
     name = "jupyter-mcp-server"
     key = f"`{KEY}`"
-    driven = {
+    driven: ClassVar[dict[str, str]] = {
         "call": f"`execute_code(code, timeout={TIMEOUT})`",
         "begin": f"`execute_code(code, timeout={LONGEST})`, the longest there is, as a task (its extension of MCP)",
         "read": f"`tasks/get` every {POLL} s, then `tasks/result`",
@@ -83,7 +83,7 @@ class JupyterMCPServer(Peer):
         if run.answer is not None:
             found: Result = await run.answer
             return found
-        while (await self._ask("tasks/get", {"taskId": run.name}))["status"] == "working":
+        while (await self._ask("tasks/get", {"taskId": run.name}))["status"] == "working":  # noqa: ASYNC110
             await asyncio.sleep(POLL)
         return _result(await self._ask("tasks/result", {"taskId": run.name}))
 

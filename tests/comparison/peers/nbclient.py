@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -20,7 +20,7 @@ TIMEOUT = 3
 
 class NBClient(Peer):
     name = "nbclient"
-    driven = {
+    driven: ClassVar[dict[str, str]] = {
         "call": f"`NotebookClient(notebook, timeout={TIMEOUT}).async_execute_cell`",
         "begin": "`NotebookClient(notebook, timeout=None).async_execute_cell`, not awaited",
         "read": "the cell's outputs in the notebook",

@@ -1,4 +1,4 @@
-"""A program that uses nbclient, run by the interpreter of nbclient's environment: requests and answers are lines of JSON.
+"""A program that uses nbclient, run by the interpreter of its environment. Requests and answers are lines of JSON.
 
 It imports nothing of this project. Two clients share the kernel, each with a notebook of its own, and take turns.
 """

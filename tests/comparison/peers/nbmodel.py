@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ..installs import Installs, version_of
 from ..peer import Peer, Result, Run
@@ -18,7 +18,7 @@ POLL = 0.5
 
 class ServerNBModel(Peer):
     name = "jupyter-server-nbmodel"
-    driven = {
+    driven: ClassVar[dict[str, str]] = {
         "call": "`POST api/kernels/ID/execute`, which answers 202 with the address of the request",
         "begin": "the same",
         "read": f"`GET api/kernels/ID/requests/REQUEST` every {POLL} s until it is no longer 202",
@@ -84,7 +84,7 @@ class ServerNBModel(Peer):
         return await self._server.http(method, f"/api/kernels/{self._server.kernel_id}/{path}", body)
 
     async def _until(self, run: Run, holds: Callable[[Answer], bool]) -> Answer:
-        while not holds(answer := await self._ask("GET", f"requests/{run.name}")):
+        while not holds(answer := await self._ask("GET", f"requests/{run.name}")):  # noqa: ASYNC110
             await asyncio.sleep(POLL)
         return answer
 
