@@ -128,7 +128,7 @@ async def stdin_before(peer: Peer, code: Code, place: Path) -> Cell:
 
 
 async def _greeting(peer: Peer, run: Run, *, prompt: bool, gate: Path | None = None) -> Cell:
-    told, sent, brief = "", "the line was taken and dropped", "dropped"
+    told, sent, brief = "", "the line was taken", "did not arrive"
     if prompt:
         try:
             await asyncio.wait_for(peer.asked(run), SOON)
@@ -221,8 +221,12 @@ async def server_killed(peer: Peer, code: Code, place: Path) -> Cell:
 
 
 async def _found_again(back: Callable[[], Awaitable[None]], peer: Peer, run: Run, ended: Path) -> Cell:
-    await back()
-    result = await soon(peer.result(run), 20)
+    try:
+        await back()
+    except Refused as refused:
+        result: Result | str = str(refused)
+    else:
+        result = await soon(peer.result(run), 20)
     try:
         await appears(ended, 10)
         fate = "the code ran on"

@@ -21,7 +21,8 @@ from .tools import Gate, detached, gone, kernel_pid, stop_all, true
 
 def install_bash(broker: BrokerProcess) -> None:
     """The kernelspec that ``python -m bash_kernel.install`` writes."""
-    install(broker, "bash", [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"], language="bash")
+    argv = [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"]
+    install(broker, "bash", argv, language="bash", env={"PS1": "$"})
 
 
 @pytest.fixture
@@ -150,6 +151,19 @@ async def test_read_reaches_no_prompt_so_input_waits_and_an_interrupt_frees_the_
     assert (await wire.execute("echo free", session=bash))["text"] == "free\n"
 
 
+async def test_its_session_is_exported_as_a_notebook_of_its_language(
+    broker: BrokerProcess, wire: Wire, bash: str
+) -> None:
+    await wire.execute("echo a cell of bash", session=bash)
+    session = await wire.call("get_session", session=bash)
+    status, _, body = broker.request(f"api/broker/v1/sessions/{session['session_id']}/notebook")
+    notebook = json.loads(body)
+    assert status == 200
+    assert notebook["metadata"]["kernelspec"]["name"] == "bash"
+    cell = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"][-1]
+    assert ("".join(cell["source"]), "".join(cell["outputs"][0]["text"])) == ("echo a cell of bash", "a cell of bash\n")
+
+
 async def test_a_kill_of_what_no_interrupt_reaches_ends_the_kernel_and_says_so(wire: Wire, bash: str) -> None:
     await wire.execute("kept=before", session=bash)
     pid = await kernel_pid(wire, bash)
@@ -184,19 +198,6 @@ async def test_a_kernelspec_that_is_not_installed_is_refused_with_those_that_are
     with pytest.raises(CallFailed, match="bash") as refused:
         await wire.execute("1", session=f"{bash}-none", kernel="zsh")
     assert refused.value.type == "unknown_kernelspec"
-
-
-async def test_its_session_is_exported_as_a_notebook_of_its_language(
-    broker: BrokerProcess, wire: Wire, bash: str
-) -> None:
-    await wire.execute("echo a cell of bash", session=bash)
-    session = await wire.call("get_session", session=bash)
-    status, _, body = broker.request(f"api/broker/v1/sessions/{session['session_id']}/notebook")
-    notebook = json.loads(body)
-    assert status == 200
-    assert notebook["metadata"]["kernelspec"]["name"] == "bash"
-    cell = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"][-1]
-    assert ("".join(cell["source"]), "".join(cell["outputs"][0]["text"])) == ("echo a cell of bash", "a cell of bash\n")
 
 
 async def test_it_outlives_the_broker_which_takes_it_back_and_says_what_may_be_missing(

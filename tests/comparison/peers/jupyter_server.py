@@ -67,7 +67,9 @@ class JupyterServer(Peer):
             return Result("".join(seen["text"]), seen["gone"])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._until(lambda: seen["idle"]), QUIET)
-        return Result("".join(seen["text"]), seen["reply"].get("ename"))
+        reply = seen["reply"]
+        error = None if reply["status"] == "ok" else reply.get("ename", reply["status"])
+        return Result("".join(seen["text"]), error)
 
     async def again(self, run: Run) -> Result:
         """A new client, with the same ``session_id``, to which the server owes what the first one got."""

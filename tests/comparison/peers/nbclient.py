@@ -78,6 +78,7 @@ class NBClient(Peer):
         with (self.root / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 str(self._python),
+                "-P",  # or it would find this module in place of the library
                 str(Path(__file__).with_name("nbclient_program.py")),
                 env=self._environment,
                 cwd=self.root,
