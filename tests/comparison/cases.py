@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .code import LANGUAGES, Code
+from .installs import Installs
 from .peer import NoSuchCall, Peer, Refused, Result, Run
 
 Verdict = Literal["yes", "partly", "no", "not run"]
@@ -89,7 +90,8 @@ async def busy(peer: Peer, code: Code, place: Path) -> Cell:
         took = time.monotonic() - began
         await asyncio.sleep(max(0.0, lasts + 2 - took))
         fate = "the loop ran on" if ended.exists() else "the loop was ended"
-        return Cell("no", f"{refused} after {took:.1f} s; {fate}, its output is gone", f"{fate}, its output is gone")
+        later = "what it printed later is lost"
+        return Cell("no", f"{refused} after {took:.1f} s; {fate}; {later}", f"given up after {took:.0f} s; {fate}")
     took = time.monotonic() - began
     control = f"control after {took:.1f} s"
     if took > peer.patience + 2 or ended.exists():
@@ -410,18 +412,20 @@ def _cases() -> list[Case]:
 CASES = {case.name: case for case in _cases()}
 
 
-async def observe(kind: type[Peer], case: Case, installs: Any) -> Cell:
+async def observe(kind: type[Peer], case: Case, installs: Installs) -> Cell:
     """Run a case on a peer of its own. What goes wrong with that is a cell too."""
     try:
-        async with asyncio.timeout(case.bound), kind.started(installs) as peer:
+        async with kind.started(installs) as peer:
             place = peer.root / "case"
             place.mkdir()
-            return await case.run(peer, LANGUAGES[peer.language], place)
-    except TimeoutError:
-        return Cell("no", f"no answer in {case.bound:g} s", "no answer")
-    except NoSuchCall as none:
-        return Cell("no", str(none), "no such call")
-    except Refused as refused:
-        return Cell("no", str(refused), "refused")
+            try:
+                async with asyncio.timeout(case.bound):
+                    return await case.run(peer, LANGUAGES[peer.language], place)
+            except TimeoutError:
+                return Cell("no", f"no answer in {case.bound:g} s", "no answer")
+            except NoSuchCall as none:
+                return Cell("no", str(none), "no such call")
+            except Refused as refused:
+                return Cell("no", str(refused), "refused")
     except Exception as broken:
         return Cell("not run", f"the case broke: {type(broken).__name__}: {broken}", "not run")

@@ -15,6 +15,10 @@ from typing import Any, ClassVar, Literal
 from .installs import Installs
 
 
+STARTING = 120.0
+"""Seconds in which a peer must have started."""
+
+
 class Refused(Exception):
     """The peer answered, and the answer is not what was asked for. The message is the peer's, made short."""
 
@@ -144,7 +148,8 @@ class Peer(ABC):
         """One that is started, for one case; everything of it is gone after that."""
         peer = cls(installs)
         try:
-            await peer.start()
+            async with asyncio.timeout(STARTING):
+                await peer.start()
             yield peer
         finally:
             with contextlib.suppress(Exception):

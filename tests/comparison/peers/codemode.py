@@ -60,6 +60,8 @@ class CodemodeAgent(Peer):
         self._executions += 1
         arguments = {"workingDirectory": str(self.root), "code": code}
         answer = asyncio.ensure_future(self._ask("tools/call", {"name": "execute", "arguments": arguments}))
+        # A run may end when nobody asks any more.
+        answer.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         return Run(name, answer, self._transport)
 
     async def so_far(self, run: Run) -> str:

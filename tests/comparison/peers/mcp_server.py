@@ -50,7 +50,7 @@ class JupyterMCPServer(Peer):
                 f"--jupyter-url={self._server.url}",
                 f"--jupyter-token={TOKEN}",
                 f"--code-sandbox-id={self._server.kernel_id}",
-                "--insecure-mcp-noauth=True",
+                "--insecure-mcp-noauth",
                 "--jupyterlab=False",
             ],
             self.root,

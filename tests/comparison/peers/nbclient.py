@@ -113,6 +113,8 @@ class NBClient(Peer):
     async def _give(self, code: str, timeout: int | None) -> Run:
         name = str(self._numbers + 1)
         answer = asyncio.ensure_future(self._ask("run", code=code, timeout=timeout))
+        # A run may end when nobody asks any more.
+        answer.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         # It begins with the loop's next turn.
         await asyncio.sleep(0)
         return Run(name, answer, self._process)

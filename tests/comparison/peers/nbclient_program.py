@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 import nbformat
-from jupyter_client import AsyncKernelManager
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -25,12 +26,7 @@ class Program:
     async def do(self, request: dict[str, Any]) -> dict[str, Any]:
         match request["do"]:
             case "start":
-                for _ in range(2):
-                    client = NotebookClient(nbformat.v4.new_notebook(), km=self._manager)
-                    if not self._clients:
-                        await client.async_start_new_kernel()
-                    await client.async_start_new_kernel_client()
-                    self._clients.append(client)
+                await self._start()
                 return {}
             case "run":
                 return await self._run(str(request["id"]), request["code"], request["timeout"])
@@ -40,6 +36,18 @@ class Program:
                 await self._manager.interrupt_kernel()
                 return {}
         raise ValueError(request["do"])
+
+    async def _start(self) -> None:
+        await self._manager.start_kernel()
+        for _ in range(2):
+            client = NotebookClient(nbformat.v4.new_notebook(), km=self._manager)
+            # Not those that the manager makes: they would all have one identity, and get each other's replies.
+            client.kc = AsyncKernelClient()
+            client.kc.load_connection_info(self._manager.get_connection_info())
+            client.kc.start_channels()
+            await client.kc.wait_for_ready()
+            client.kc.allow_stdin = False
+            self._clients.append(client)
 
     async def _run(self, name: str, code: str, timeout: int | None) -> dict[str, Any]:
         client = self._clients[len(self._cells) % 2]
