@@ -80,31 +80,38 @@ def of(found: int, all_: int, unit: str = "lines") -> str:
 
 
 async def busy(peer: Peer, code: Code, place: Path) -> Cell:
-    lasts = peer.patience + 5 if peer.settable else peer.patience + 6
+    lasts = peer.patience + (5 if peer.settable else 6)
     began = time.monotonic()
     begun, ended = place / "begun", place / "ended"
-    program = code.busy(lasts, begun, ended)
     try:
-        run = await peer.call(program)
+        run = await peer.call(code.busy(lasts, begun, ended))
     except Refused as refused:
         took = time.monotonic() - began
         await asyncio.sleep(max(0.0, lasts + 2 - took))
-        fate = "the loop ran on" if ended.exists() else "the loop was ended"
-        later = "what it printed later is lost"
-        return Cell("no", f"{refused} after {took:.1f} s; {fate}; {later}", f"given up after {took:.0f} s; {fate}")
+        fate = "the loop ran on, what it printed later is lost" if made(ended) else "the loop was ended"
+        words, brief = f"{refused} after {took:.1f} s; {fate}", f"given up after {took:.0f} s"
+        if peer.beside is None:
+            return Cell("no", words, brief)
+        begun, ended = place / "begun-2", place / "ended-2"
+        began = time.monotonic()
+        run = await peer.begin(code.busy(lasts, begun, ended))
+        second = await _handed_over(peer, run, time.monotonic() - began, lasts, begun)
+        verdict: Verdict = "no" if second.verdict == "no" else "partly"
+        return Cell(verdict, f"{words}. {peer.beside}: {second.words}", f"{brief}. {peer.beside}: {second.brief}")
     took = time.monotonic() - began
-    control = f"control after {took:.1f} s"
-    if took > peer.patience + 2 or ended.exists():
+    if took > peer.patience + 2 or made(ended):
         return Cell("no", f"answered after {took:.0f} s, when the loop was over", f"answered after {took:.0f} s")
+    return await _handed_over(peer, run, took, lasts, begun)
+
+
+async def _handed_over(peer: Peer, run: Run, took: float, lasts: float, begun: Path) -> Cell:
+    control = f"control after {took:.1f} s"
     await appears(begun)
-    try:
-        # The first line may be on its way; it is given a second.
-        for _ in range(10):
-            if read := "begun" in await peer.so_far(run):
-                break
-            await asyncio.sleep(0.1)
-    except Refused:
-        read = False
+    read = False
+    # The first line may be on its way; it is given a second.
+    for _ in range(10):
+        read = read or "begun" in await _so_far(peer, run)
+        await asyncio.sleep(0.1)
     result = await soon(peer.result(run), lasts + SOON)
     if isinstance(result, str):
         return Cell("no", f"{control}; then {result}", result)
@@ -112,7 +119,7 @@ async def busy(peer: Peer, code: Code, place: Path) -> Cell:
     middle = "its output so far readable" if read else "nothing to read until its end"
     end = "all of it at the end" if whole else f"at the end {result.error or 'not all of it'}"
     verdict: Verdict = "yes" if whole and read else "partly" if whole else "no"
-    return Cell(verdict, f"{control}; {middle}; {end}", f"{control}" + ("" if read else ", output at the end"))
+    return Cell(verdict, f"{control}; {middle}; {end}", control + ("" if read else ", output at the end"))
 
 
 async def stdin_after(peer: Peer, code: Code, place: Path) -> Cell:

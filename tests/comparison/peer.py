@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 
 from .installs import Installs
 
-
 STARTING = 120.0
 """Seconds in which a peer must have started."""
 
@@ -56,6 +55,8 @@ class Peer(ABC):
     """Seconds after which :meth:`call` is to give control back: the fewest that the peer can be set to, or 3."""
     settable: ClassVar[bool] = True
     """Whether those seconds can be set at all."""
+    beside: ClassVar[str | None] = None
+    """What :meth:`begin` is, where it is something else than :meth:`call`."""
     key: ClassVar[str | None] = None
     """What carries an idempotency key, if anything does."""
     driven: ClassVar[dict[str, str]]

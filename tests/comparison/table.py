@@ -45,14 +45,14 @@ def document(seen: Seen) -> str:
         "# Side by side",
         "What was seen when the same cases ran on each of these, on one machine with two processors and Python 3.11:\n"
         f"{versions}.\n"
-        "`python -m tests.comparison` installs the peers, each in an environment of its own with its defaults, runs every\n"
+        "`python -m tests.comparison` installs the peers, each in an environment of its own with its defaults, runs each\n"
         "case on a freshly started one, and writes this page. No cell was filled in by hand.",
         LEGEND,
         compact(seen),
-        "`codemode-agent` runs JavaScript, the others Python; the programs are the same. The handover time is 3 s where it\n"
-        "can be set, and 30 s for `codemode-agent`, where it cannot; the busy loop lasts 5 or 6 s longer. What was printed\n"
-        "and what ran is known from files that the programs write, not from what a peer says of it. A call that gets no\n"
-        "answer is given up after the seconds that its cell names.",
+        "`codemode-agent` runs JavaScript, the others Python; the programs are the same. The handover time is 3 s where\n"
+        "it can be set, and 30 s for `codemode-agent`, where it cannot; the busy loop lasts 5 or 6 s longer. What ran, and\n"
+        "how often, is known from files that the programs write. A call that gets no answer is given up after the seconds\n"
+        "that its cell names.",
         "## Case by case",
     ]
     for case, cells in _cases(seen):

@@ -23,6 +23,7 @@ KEY = "io.datalayer/idempotency-key"
 
 class JupyterMCPServer(Peer):
     name = "jupyter-mcp-server"
+    beside = "As a task"
     key = f"`{KEY}`"
     driven: ClassVar[dict[str, str]] = {
         "call": f"`execute_code(code, timeout={TIMEOUT})`",

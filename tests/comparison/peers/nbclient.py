@@ -20,6 +20,7 @@ TIMEOUT = 3
 
 class NBClient(Peer):
     name = "nbclient"
+    beside = "Not awaited"
     driven: ClassVar[dict[str, str]] = {
         "call": f"`NotebookClient(notebook, timeout={TIMEOUT}).async_execute_cell`",
         "begin": "`NotebookClient(notebook, timeout=None).async_execute_cell`, not awaited",
