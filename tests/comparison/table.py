@@ -30,6 +30,18 @@ class Seen(msgspec.Struct):
     """By case, then by peer."""
 
 
+OBTAINED = """\
+What was seen when the same cases ran on each of these, on one machine with two processors and Python 3.11:
+{versions}.
+`python -m tests.comparison` installs the peers, each in an environment of its own with its defaults, runs each case on
+a freshly started one, and writes this page. No cell was filled in by hand."""
+NOTES = """\
+`codemode-agent` runs JavaScript, the others Python; the programs are the same. The handover time is 3 s where it can be
+set, and 30 s for `codemode-agent`, where it cannot; the busy loop lasts 5 or 6 s longer. What ran, and how often, is
+known from files that the programs write. A call that gets no answer is given up after the seconds that its cell names.
+How much is lost where something is lost, and seconds, are of one run; another one has other numbers."""
+
+
 def compact(seen: Seen) -> str:
     """A table with a few words a cell."""
     peers = [peer for peer in PEERS if peer in seen.versions]
@@ -43,16 +55,10 @@ def document(seen: Seen) -> str:
     versions = ", ".join(f"{peer} {seen.versions[peer]}" for peer in peers)
     parts = [
         "# Side by side",
-        "What was seen when the same cases ran on each of these, on one machine with two processors and Python 3.11:\n"
-        f"{versions}.\n"
-        "`python -m tests.comparison` installs the peers, each in an environment of its own with its defaults, runs each\n"
-        "case on a freshly started one, and writes this page. No cell was filled in by hand.",
+        OBTAINED.format(versions=versions),
         LEGEND,
         compact(seen),
-        "`codemode-agent` runs JavaScript, the others Python; the programs are the same. The handover time is 3 s where\n"
-        "it can be set, and 30 s for `codemode-agent`, where it cannot; the busy loop lasts 5 or 6 s longer. What ran, and\n"
-        "how often, is known from files that the programs write. A call that gets no answer is given up after the seconds\n"
-        "that its cell names.",
+        NOTES,
         "## Case by case",
     ]
     for case, cells in _cases(seen):

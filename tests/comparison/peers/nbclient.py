@@ -91,7 +91,8 @@ class NBClient(Peer):
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = 0
         self._reader = asyncio.ensure_future(self._read(self._process, self._answers))
-        await self._ask("start")
+        if error := (await self._ask("start")).get("error"):
+            raise RuntimeError(error)
 
     async def kill(self) -> None:
         self._remember()

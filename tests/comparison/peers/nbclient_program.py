@@ -42,7 +42,7 @@ class Program:
         for _ in range(2):
             client = NotebookClient(nbformat.v4.new_notebook(), km=self._manager)
             # Not those that the manager makes: they would all have one identity, and get each other's replies.
-            client.kc = AsyncKernelClient()
+            client.kc = AsyncKernelClient(parent=self._manager)
             client.kc.load_connection_info(self._manager.get_connection_info())
             client.kc.start_channels()
             await client.kc.wait_for_ready()
@@ -79,7 +79,7 @@ async def main() -> None:
         try:
             found = await program.do(request)
         except Exception as error:
-            found = {"text": "", "error": type(error).__name__}
+            found = {"text": "", "error": f"{type(error).__name__}: {error}"}
         print(json.dumps({"id": request["id"], **found}), flush=True)
 
     while line := await reader.readline():
