@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from .cases import CASES, Cell, observe
+from .cases import CASES, observe
 from .installs import Installs, NotInstalled
+from .looking import Cell
 from .peers import PEERS
 from .table import MARKS, Seen, compact, document
 

@@ -8,26 +8,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .code import LANGUAGES, Code
 from .installs import Installs
+from .looking import SOON, Cell, Verdict, appears, made, make, numbered, of, soon
 from .peer import NoSuchCall, Peer, Refused, Result, Run
 
-Verdict = Literal["yes", "partly", "no", "not run"]
-SOON = 10.0
-"""Seconds in which an answer must come that nothing holds up."""
 TICKS = 100
 MILLION = 1_000_000
-
-
-@dataclass
-class Cell:
-    """What was seen, and what to make of it: by a rule that is the same for all."""
-
-    verdict: Verdict
-    words: str
-    brief: str
 
 
 @dataclass
@@ -41,42 +30,6 @@ class Case:
     run: Callable[[Peer, Code, Path], Coroutine[Any, Any, Cell]]
     bound: float = 60
     """Seconds after which it is "no answer", beside the seconds for which its code runs."""
-
-
-async def appears(path: Path, seconds: float = 60) -> None:
-    """Wait for a file that code makes."""
-    async with asyncio.timeout(seconds):
-        while not made(path):  # noqa: ASYNC110 - another process makes it
-            await asyncio.sleep(0.02)
-
-
-def made(path: Path) -> bool:
-    return path.exists()
-
-
-def make(path: Path) -> None:
-    path.touch()
-
-
-async def soon(what: Awaitable[Result], seconds: float = SOON) -> Result | str:
-    """A result, or the words for what came in its place."""
-    try:
-        return await asyncio.wait_for(what, seconds)
-    except TimeoutError:
-        return f"no answer in {seconds:g} s"
-    except Refused as refused:
-        return str(refused)
-
-
-def numbered(text: str, word: str, count: int) -> tuple[int, bool]:
-    """How many of the lines "word 0", "word 1", … are there, and whether once each and in order."""
-    wanted = {f"{word} {i}" for i in range(count)}
-    there = [line for line in text.splitlines() if line in wanted]
-    return len(set(there)), there == [f"{word} {i}" for i in range(len(there))]
-
-
-def of(found: int, all_: int, unit: str = "lines") -> str:
-    return f"all {all_:,} {unit}" if found == all_ else f"{found:,} of {all_:,} {unit}"
 
 
 async def busy(peer: Peer, code: Code, place: Path) -> Cell:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .cases import CASES, Cell
+from .cases import CASES
+from .looking import Cell
 from .peers import PEERS
 
 MARKS = {"yes": "✓", "partly": "◐", "no": "✗", "not run": "?"}
