@@ -262,10 +262,14 @@ async def interrupt_await(peer: Peer, code: Code, place: Path) -> Cell:
     took = time.monotonic() - began
     if isinstance(result, str):
         return Cell("no", f"{refusal}{result}", "it slept on")
+    ended = f"{refusal}ended after {took:.1f} s ({result.error or 'no error'})"
     recalled = await soon(peer.result(await peer.begin(code.recall())))
-    kept = not isinstance(recalled, str) and "kept" in recalled.text
-    end = f"ended after {took:.1f} s ({result.error or 'no error'}); variables {'kept' if kept else 'lost'}"
-    return Cell("yes" if kept else "partly", refusal + end, "ended" + ("" if kept else ", variables lost"))
+    if isinstance(recalled, str):
+        # What was ended is the wait for it: the kernel is not free.
+        return Cell("no", f"{ended}; the next call: {recalled}", "it slept on")
+    kept = "kept" in recalled.text
+    words = f"{ended}; variables {'kept' if kept else 'lost'}"
+    return Cell("yes" if kept else "partly", words, "ended" + ("" if kept else ", variables lost"))
 
 
 async def interrupt_queued(peer: Peer, code: Code, place: Path) -> Cell:
