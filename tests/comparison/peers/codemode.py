@@ -36,6 +36,7 @@ class CodemodeAgent(Peer):
     async def start(self) -> None:
         self._folder = self.installs.npm(PACKAGE, VERSION)
         self._offspring: dict[int, psutil.Process] = {}
+        self._wires: list[Answers] = []
         await self.come_back()
 
     async def stop(self) -> None:
@@ -43,7 +44,8 @@ class CodemodeAgent(Peer):
         for process in self._offspring.values():
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        self._transport.close()
+        for wire in self._wires:
+            await wire.ended.wait()
 
     def next_name(self) -> str:
         return str(self._executions)
@@ -109,6 +111,7 @@ class CodemodeAgent(Peer):
             self._transport, self._wire = await asyncio.get_running_loop().subprocess_exec(
                 Answers, "node", str(self._folder / "code-mode.js"), "--nomcp", cwd=self.root, stderr=log
             )
+        self._wires.append(self._wire)
         client = {"name": "comparison", "version": "1"}
         await self._ask("initialize", {"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": client})
         self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
