@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,7 +12,7 @@ from .looking import Cell
 from .peers import PEERS
 
 MARKS = {"yes": "✓", "partly": "◐", "no": "✗", "not run": "?"}
-LEGEND = "✓ as it should be, ◐ in part, ✗ not, ? not run."
+LEGEND = "✓ as it should be, ◐ in part, ✗ not so, ? not run."
 ASKED = {
     "call": "code, awaited",
     "begin": "code that is to run on",
@@ -40,7 +41,8 @@ NOTES = """\
 `codemode-agent` runs JavaScript, the others Python; the programs are the same. The handover time is 3 s where it can be
 set, and 30 s for `codemode-agent`, where it cannot; the busy loop lasts 5 or 6 s longer. What ran, and how often, is
 known from files that the programs write. A call that gets no answer is given up after the seconds that its cell names.
-How much is lost where something is lost, and seconds, are of one run; another one has other numbers."""
+How much is lost where something is lost, and seconds, are of one run; another one has other numbers. Not all of them
+were made for this: nbclient runs notebooks from end to end, and Jupyter Server serves people who sit and watch."""
 
 
 def compact(seen: Seen) -> str:
@@ -56,7 +58,7 @@ def document(seen: Seen) -> str:
     versions = ", ".join(f"{peer} {seen.versions[peer]}" for peer in peers)
     parts = [
         "# Side by side",
-        OBTAINED.format(versions=versions),
+        OBTAINED.format(versions=textwrap.fill(versions, 118)),
         LEGEND,
         compact(seen),
         NOTES,
