@@ -41,8 +41,8 @@ NOTES = """\
 `codemode-agent` runs JavaScript, the others Python; the programs are the same. The handover time is 3 s where it can be
 set, and 30 s for `codemode-agent`, where it cannot; the busy loop lasts 5 or 6 s longer. What ran, and how often, is
 known from files that the programs write. A call that gets no answer is given up after the seconds that its cell names.
-How much is lost where something is lost, and seconds, are of one run of that cell; another one has other numbers. Not all
-of these were made for this: nbclient runs notebooks from end to end, Jupyter Server serves people who sit and watch."""
+How much is lost where something is lost, and seconds, are of one run of that cell; another one has other numbers. Not
+all of these were made for this: nbclient runs notebooks from end to end, Jupyter Server serves people who watch."""
 
 
 def compact(seen: Seen) -> str:
