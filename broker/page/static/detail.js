@@ -223,7 +223,7 @@ export class Detail {
     setText(this.facts, [
       `${this.#store.sessionName(execution.session_id) ?? "…"}${execution_count ? ` [${execution_count}]` : ""}${session ? "" : " (closed)"}`,
       duration(this.#store.elapsed(execution)), count(execution.lines, "line"),
-      execution.detached && !ended(execution) ? "detached" : "", ended(execution) && state !== "completed" && kept,
+      execution.origin === "jupyter" ? "run in Jupyter" : execution.detached && !ended(execution) ? "detached" : "", ended(execution) && state !== "completed" && kept,
       label ? execution.execution_id : "",
     ].filter(Boolean).join(" · "));
     const over = ended(execution);

@@ -131,7 +131,7 @@ export class List {
     if (found) line.replaceChildren(...found);
     else setText(line, execution.input_request ? execution.input_request.prompt || "It asks for input." : this.#store.lastLine(execution));
     const words = [ended(execution) && execution.state !== "completed" ? SAYS[execution.state] : "", execution.lines ? count(execution.lines, "line") : "",
-      execution.detached && !ended(execution) ? "detached" : ""];
+      execution.origin === "jupyter" ? "run in Jupyter" : execution.detached && !ended(execution) ? "detached" : ""];
     setText(facts, words.filter(Boolean).join(" · "));
   }
 }

@@ -95,10 +95,11 @@ export class Store {
     this.changed();
   }
 
-  #queued({ execution_id, session_id, code, label, time }) {
+  #queued({ execution_id, session_id, code, label, time, origin = "api" }) {
     if (this.executions.has(execution_id)) return;
     this.#take({
-      execution_id, session_id, label, title: label || code.trim().split("\n")[0], state: "queued", detached: false,
+      execution_id, session_id, label, title: label || code.trim().split("\n")[0], state: "queued", origin,
+      detached: origin === "jupyter",
       interactive: false, execution_count: null, created_at: time, started_at: null, finished_at: null, lines: 0,
       bytes: 0, input_request: null, kernel_state: null,
     });
