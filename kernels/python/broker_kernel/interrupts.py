@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _real_sleep = time.sleep
+SIGNAL_AGAIN = 0.05
+"""Seconds between two signals of one interrupt."""
 
 
 class Lane:
@@ -43,6 +45,8 @@ class Lane:
         self.stepping = False
         """Whether that has the thread now, be it a task that waits now and then for its event loop."""
         self.in_user_code = False
+        self.unheard = False
+        """SIGINT was sent to the main thread, and its handler did not run yet."""
         self.protected = 0
         self.pending = False
         """An interrupt came when it could not be raised."""
@@ -62,11 +66,19 @@ class Lane:
             assert self.loop is not None
             self.loop.call_soon_threadsafe(self._cancel, cell)
         elif self.is_main and get_ident() != self.thread_id:
-            signal.pthread_kill(self.thread_id, signal.SIGINT)
+            self.unheard = True
+            self._signal()
         elif self.is_main:
             self._raise_here()
         else:
             self._raise_there()
+
+    def _signal(self) -> None:
+        """Send SIGINT until its handler has run: one that comes just before a system call does not end that call."""
+        kill, thread_id = signal.pthread_kill, self.thread_id
+        if self.unheard:
+            kill(thread_id, signal.SIGINT)
+            asyncio.get_running_loop().call_later(SIGNAL_AGAIN, self._signal)
 
     def _cancel(self, cell: Cell) -> None:
         # Unless its turn came first, and it was raised then.

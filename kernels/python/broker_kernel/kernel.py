@@ -147,12 +147,13 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
     # Interrupts
 
     def _on_sigint(self, signum: int, frame: object) -> None:
+        self._main.unheard = False
         self._main.interrupt()
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Interrupt the execution that the request names; the main shell's if it names none."""
         wanted = parent.get("content", {}).get("execution_id")
-        await debugging.go_on(self.debugger)
+        await debugging.go_on(getattr(self, "debugger", None))
         for lane in list(lanes.values()):
             cell = lane.cell
             if cell is not None and (cell.id == wanted or (wanted is None and lane.is_main)):
