@@ -60,6 +60,8 @@ class Broker:
         self.journal = journal
         self.kernelspecs = kernelspecs
         self.default_kernel = default_kernel
+        self.notebook_path: Callable[[str], str | None] = lambda session_id: None
+        """Where a session's notebook is, for whom it has one: see :mod:`broker.notebooks`."""
         self._make_driver = make_driver
         self._max_sessions = max_sessions
         self._runners: dict[str, Runner] = {}
