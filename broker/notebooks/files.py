@@ -112,8 +112,10 @@ def read(path: Path, session_id: str) -> tuple[Notebook, Signature]:
     return notebook, before
 
 
-def update(path: Path, session_id: str, change: Callable[[Notebook], bool]) -> Signature:
+def update(path: Path, session_id: str, change: Callable[[Notebook], bool]) -> tuple[Signature, Signature]:
     """Let ``change`` change a notebook, unless it returns False. What others write meanwhile is kept.
+
+    Returns by what the notebook is known that was changed, and by what the changed one.
 
     Raises:
         Unreadable, FileNotFoundError: see :func:`read`.
@@ -122,12 +124,13 @@ def update(path: Path, session_id: str, change: Callable[[Notebook], bool]) -> S
     for _ in range(ATTEMPTS):
         notebook, before = read(path, session_id)
         if not change(notebook):
-            return before
+            return before, before
         temporary = _write(path.parent, session_id, notebook, mode=path.stat().st_mode & 0o777)
         try:
             if signature(path) == before:
+                after = _signature(temporary.lstat())
                 temporary.replace(path)
-                return signature(path) or before
+                return before, after
         finally:
             temporary.unlink(missing_ok=True)
     raise Busy(f"{path} is written by somebody else all the time")

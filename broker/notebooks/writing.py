@@ -107,13 +107,15 @@ class Writer:
             book.path = await asyncio.to_thread(files.create, self._folder, session.name, session.session_id, empty)
         document = await self._shared.open(self._relative(book.path)) if self._shared else None
         notebook, signature = await self._read(book, document)
+        if ids is not None and document is None and signature != book.signature:
+            # Somebody has saved it: what it had of the others may be gone.
+            records = await self._records(book, None)
         want = self._wanted(book, notebook, records)
         if want.stale:
             fresh = await self._contents.cells(want.stale)
             said = {"session_id": session.session_id, "name": session.name, "kernel_id": session.kernel_id}
             if document:
-                changes = merge(self._ours(document, session.session_id), fresh, said, want.passed_over)
-                document.apply(changes)
+                document.apply(merge(self._ours(document, session.session_id), fresh, said, want.passed_over))
             else:
 
                 def change(notebook: Notebook) -> bool:
@@ -121,8 +123,10 @@ class Writer:
                     apply(changes, notebook)
                     return bool(changes)
 
-                signature = await asyncio.to_thread(files.update, book.path, session.session_id, change)
-        book.signature = signature
+                before, after = await asyncio.to_thread(files.update, book.path, session.session_id, change)
+                signature, book.is_complete = after, before == signature
+        if document is None or ids is None:
+            book.signature = signature
         book.running -= {record.execution_id for record in records}
         book.running |= {record.execution_id for record in records if not record.run.ended}
 
