@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,7 @@ class Notebooks:
 
     ``root`` is what paths are told relative to: a Jupyter Server's root directory; the folder itself if left out.
     ``shared`` are the documents open in that server. ``patience``: see :data:`~.writing.PATIENCE`.
+    ``on_moved`` is called with a session's id when its :meth:`path_of` has become another.
     """
 
     def __init__(
@@ -53,13 +55,16 @@ class Notebooks:
         root: Path | None = None,
         shared: SharedDocuments | None = None,
         patience: float = PATIENCE,
+        on_moved: Callable[[str], object] = lambda session_id: None,
     ) -> None:
         self._broker = broker
         self._journal = broker.journal
         self._folder = Path(folder).expanduser().absolute()
         self._root = Path(root).expanduser().absolute() if root else self._folder
+        self._on_moved = on_moved
         self._writer = Writer(broker, self._folder, self._relative, shared, patience)
         self._books: dict[str, Book] = {}
+        self._told: dict[str, Path] = {}
         self._seen = 0
         self._saved = Cursor()
         self._looked_at = 0.0
@@ -68,7 +73,7 @@ class Notebooks:
 
     def start(self) -> None:
         """Begin, once the broker has its sessions."""
-        self._broker.notebook_path = self.path_of
+        self._broker.notebooks = self
         self._task = asyncio.ensure_future(self._run())
 
     async def stop(self) -> None:
@@ -112,7 +117,16 @@ class Notebooks:
                 if last:
                     return
                 await asyncio.sleep(RETRY)
+            self._tell()
             await self._wait()
+
+    def _tell(self) -> None:
+        """Say which notebooks are somewhere else than before."""
+        paths = {id: book.path for id, book in self._books.items() if book.path}
+        moved = [id for id, path in paths.items() if self._told.get(id) != path]
+        self._told = paths
+        for id in moved:
+            self._on_moved(id)
 
     async def _begin(self) -> None:
         """See what is there."""

@@ -7,7 +7,7 @@ saved. So while there is a document, changes are made to that, and it is the doc
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from ..core.state import IN_KERNEL
@@ -23,14 +23,17 @@ class YDocExtension(Protocol):
 
 
 class SharedDocuments:
-    """The documents that are open in a Jupyter Server."""
+    """The documents that are open in a Jupyter Server, whose extension ``find`` returns once it is loaded."""
 
-    def __init__(self, extension: YDocExtension) -> None:
-        self._extension = extension
+    def __init__(self, find: Callable[[], YDocExtension | None]) -> None:
+        self._find = find
 
     async def open(self, path: str) -> SharedNotebook | None:
         """The document of a notebook, by its path below the server's root; None if nobody has it open."""
-        document = await self._extension.get_document(
+        extension = self._find()
+        if extension is None:
+            return None
+        document = await extension.get_document(
             path=path, content_type="notebook", file_format="json", copy=False, create=False
         )
         return SharedNotebook(document) if document is not None else None

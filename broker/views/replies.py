@@ -224,6 +224,7 @@ class Replies:
         return notebook(self.session(record), spec.get("display_name", record.kernel), cells)
 
     def session(self, record: SessionRecord) -> types.Session:
+        notebooks = self._broker.notebooks
         counts = self._journal.counts(record.session_id)
         state = record.kernel_state
         if record.closed_at is not None:
@@ -243,7 +244,7 @@ class Replies:
             executions=counts,
             kernel_pid=record.kernel_pid,
             connection_file=record.connection_file,
-            notebook_path=self._broker.notebook_path(record.session_id),
+            notebook_path=notebooks.path_of(record.session_id) if notebooks else None,
         )
 
     def hint(self, record: ExecutionRecord) -> str | None:
