@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from inspect import cleandoc
+from pathlib import Path
 
 from jupyter_core.application import base_aliases, base_flags
 from tornado.httpserver import HTTPServer
@@ -38,6 +39,7 @@ from .discovery import (
 from .journal import JournalError
 from .kernel.manager import make_manager
 from .kernel.provisioner import BrokerProvisioner
+from .notebooks import Notebooks
 from .views.reports import print_report
 
 
@@ -83,6 +85,9 @@ class ServeApp(BaseApp):
         1, min=0, help="How many kernels to keep ready of each Python kernelspec in use; the default one, at first."
     ).tag(config=True)
     max_sessions = Integer(1000, min=1, help="How many sessions may be open at once.").tag(config=True)
+    notebooks = Unicode("", help="A folder in which each session is kept as a notebook; none if left out.").tag(
+        config=True
+    )
     quiet = Bool(False, help="Print no reports.").tag(config=True)
 
     aliases = {  # noqa: RUF012
@@ -94,6 +99,7 @@ class ServeApp(BaseApp):
         "report-every": "ServeApp.report_every",
         "pool-size": "ServeApp.pool_size",
         "preload": "BrokerProvisioner.preload",
+        "notebooks": "ServeApp.notebooks",
         "exit-when-idle": "ServeApp.exit_when_idle",
         "allow-host": "ServeApp.allow_hosts",
         "allow-origin": "ServeApp.allow_origins",
@@ -142,6 +148,8 @@ class ServeApp(BaseApp):
             max_sessions=self.max_sessions,
         )
         composition = Composition(data_dir, lambda directory: make_manager(directory, self.config), settings)
+        if self.notebooks:
+            composition.readers.append(Notebooks(composition.broker, Path(self.notebooks)))
         if not self.quiet:
             composition.reporter.to(lambda report: print_report(report, sys.stderr))
         gate = Gate(token, hosts=[*LOOPBACK, host, *self.allow_hosts], allow_origins=self.allow_origins)

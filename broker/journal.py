@@ -450,6 +450,17 @@ def select(
     return (Stored(*row) for row in rows)
 
 
+def touched(connection: sqlite3.Connection, after: int, until: int) -> list[tuple[str, str | None]]:
+    """Which sessions, and which executions of theirs, have events with ``after < seq <= until``, the first first."""
+    rows = connection.execute(
+        "SELECT s.id, x.id FROM (SELECT session, execution, min(seq) AS first FROM events"
+        " WHERE seq > ? AND seq <= ? GROUP BY session, execution) e"
+        " JOIN sessions s ON s.key = e.session LEFT JOIN executions x ON x.key = e.execution ORDER BY e.first",
+        (after, until),
+    )
+    return rows.fetchall()
+
+
 def characters_printed(connection: sqlite3.Connection, scope: Scope, after: int, until: int) -> int:
     """How many characters of stream output an execution printed with ``after < seq <= until``."""
     (count,) = connection.execute(

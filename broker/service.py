@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -41,6 +41,16 @@ from .runner import Runner
 log = logging.getLogger(__name__)
 
 
+class SessionNotebooks(Protocol):
+    """Who keeps sessions as notebooks, if anybody does: see :mod:`broker.notebooks`."""
+
+    def path_of(self, session_id: str) -> str | None:
+        """Where a session's notebook is; None if it has none."""
+
+    def came_from(self, execution_id: str, client: str) -> None:
+        """Another client's execution came from this one."""
+
+
 class Broker:
     """All sessions of one journal.
 
@@ -60,6 +70,7 @@ class Broker:
         self.journal = journal
         self.kernelspecs = kernelspecs
         self.default_kernel = default_kernel
+        self.notebooks: SessionNotebooks | None = None
         self._make_driver = make_driver
         self._max_sessions = max_sessions
         self._runners: dict[str, Runner] = {}

@@ -245,6 +245,8 @@ class Session(Result):
     executions: dict[str, int]
     kernel_pid: int | None
     connection_file: str | None
+    notebook_path: str | None
+    """Where it is kept as a notebook, in the server's folder or in that of ``--notebooks``; null if it is not."""
 
 
 class Sessions(Result):

@@ -132,6 +132,8 @@ class Session(msgspec.Struct, kw_only=True):
     executions: dict[str, int] = {}
     kernel_pid: int | None = None
     connection_file: str | None = None
+    notebook_path: str | None = None
+    """Where the session is kept as a notebook; None if it is not."""
 
     @property
     def has_kernel(self) -> bool:

@@ -94,6 +94,8 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
         header = _header.decode(parts[0])
         if header.msg_type == "execute_request":
             self._own.add(header.msg_id)
+            if notebooks := self._broker.notebooks:
+                notebooks.came_from(header.msg_id, self.session.session)
         elif header.msg_type == "kernel_info_request" and channel == "shell":
             return self._answers_info(parts[0])
         elif header.msg_type == "input_reply" and self._watching is not None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
+from jupyter_server.services.contents.filemanager import FileContentsManager
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import MappingKernelManager
-from traitlets import Float, Integer, Unicode
+from traitlets import Bool, Float, Integer, Unicode
 from traitlets.config import Config
 
 from .. import __version__
@@ -32,6 +33,7 @@ from ..discovery import (
 )
 from ..journal import JournalError
 from ..kernel.manager import make_manager
+from ..notebooks import Notebooks, SharedDocuments
 from .connection import watched
 from .door import PREFIX, ServerGate, rules
 from .kernels import LabKernel, share
@@ -56,6 +58,7 @@ class BrokerExtension(ExtensionApp):
     folder = Unicode(
         "broker-sessions", help="Where sessions are in the server's file browser, relative to its root directory."
     ).tag(config=True)
+    notebooks = Bool(True, help="Whether each session is kept as a notebook in that folder.").tag(config=True)
     handover_after = Float(30.0, min=0, help="Seconds after which a caller gets control back, unless it says.").tag(
         config=True
     )
@@ -137,13 +140,34 @@ class BrokerExtension(ExtensionApp):
         connection_class = watched(connection_class, page)
         serverapp.kernel_websocket_connection_class = connection_class
         settings["kernel_websocket_connection_class"] = connection_class
+        mirror = Mirror(composition.broker, composition.manager, shared, serverapp.session_manager, self._places)
+        self._keep_notebooks(serverapp, composition, mirror)
+        composition.readers.append(mirror)
+
+    def _keep_notebooks(self, serverapp: ServerApp, composition: Composition, mirror: Mirror) -> None:
+        """Keep each session as a notebook, if the files that this server shows are on this machine."""
+        if not self.notebooks or not isinstance(serverapp.contents_manager, FileContentsManager):
+            return
+        root, settings = Path(serverapp.contents_manager.root_dir), serverapp.web_app.settings
+        documents = SharedDocuments(lambda: settings.get("jupyter_server_ydoc"))
+        relisting: set[asyncio.Task[None]] = set()
+
+        def moved(session_id: str) -> None:
+            task = asyncio.ensure_future(mirror.relist(session_id))
+            relisting.add(task)
+            task.add_done_callback(relisting.discard)
+
         composition.readers.append(
-            Mirror(composition.broker, composition.manager, shared, serverapp.session_manager, self._place)
+            Notebooks(composition.broker, root / self.folder, root=root, shared=documents, on_moved=moved)
         )
 
-    def _place(self, session: SessionRecord) -> tuple[str, str]:
-        """Under which path a session is listed, and as what."""
-        return f"{self.folder}/{session.name}", "console"
+    def _places(self, session: SessionRecord) -> list[tuple[str, str, str]]:
+        """Under which paths and names a session is listed, and as what."""
+        places = [(f"{self.folder}/{session.name}", session.name, "console")]
+        notebooks = self.composition.broker.notebooks if self.composition else None
+        if notebooks and (path := notebooks.path_of(session.session_id)):
+            places.append((path, Path(path).name, "notebook"))
+        return places
 
     async def stop_extension(self) -> None:
         """Let go of the kernels before the server ends all that it has."""

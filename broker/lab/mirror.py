@@ -31,8 +31,8 @@ TURNS = (
     EventType.EXECUTION_FINISHED,
 )
 """The events after which something else may be listed."""
-Place = Callable[[SessionRecord], tuple[str, str]]
-"""The path under which a session is listed, and what is there: ``notebook`` or ``console``."""
+Places = Callable[[SessionRecord], list[tuple[str, str, str]]]
+"""Under which paths and names a session is listed, and what is there: ``notebook`` or ``console``."""
 
 
 class Mirror:
@@ -47,11 +47,12 @@ class Mirror:
         kernels: AsyncMultiKernelManager,
         shared: SharedKernels,
         sessions: SessionManager,
-        place: Place,
+        places: Places,
     ) -> None:
         self._broker, self._kernels = broker, kernels
         self._shared, self._sessions = shared, sessions
-        self._place = place
+        self._places = places
+        self._adding = asyncio.Lock()
         self._listed: dict[str, LabKernel] = {}
         """By the session's id."""
         self._left: dict[str, list[BrokerConnection]] = {}
@@ -103,6 +104,12 @@ class Mirror:
         kernel.execution_state = "busy" if runner.session.busy else "idle"
         kernel.last_activity = self._shared.last_kernel_activity = datetime.now(UTC)
 
+    async def relist(self, session_id: str) -> None:
+        """List a session where it is by now, too."""
+        runner, kernel = self._broker.runner(session_id), self._listed.get(session_id)
+        if runner and kernel:
+            await self._add_session(runner.session.record, kernel.kernel_id)
+
     def _kernel_of(self, runner: Runner) -> LabKernel | None:
         record = runner.session.record
         if not runner.session.ready or record.kernel_id is None or record.closed_at is not None:
@@ -111,11 +118,11 @@ class Mirror:
         return kernel if isinstance(kernel, LabKernel) else None
 
     async def _add_session(self, record: SessionRecord, kernel_id: str) -> None:
-        path, type = self._place(record)
-        for session in await self._sessions.list_sessions():
-            if session["kernel"]["id"] == kernel_id and session["path"] == path:
-                return
-        await self._sessions.create_session(path=path, name=record.name, type=type, kernel_id=kernel_id)
+        async with self._adding:
+            listed = {(each["kernel"]["id"], each["path"]) for each in await self._sessions.list_sessions()}
+            for path, name, type in self._places(record):
+                if (kernel_id, path) not in listed:
+                    await self._sessions.create_session(path=path, name=name, type=type, kernel_id=kernel_id)
 
     def _unlist(self, session_id: str) -> None:
         kernel = self._listed.pop(session_id, None)

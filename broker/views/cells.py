@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,18 @@ from .rendering import DISPLAY, DISPLAYS, ERROR, STREAM, Output, Outputs, decode
 INLINE = 16_384
 """The longest value, in bytes of JSON, that is part of a reply; what is longer is referred to."""
 LEFT_OUT = "\n… output left out (seq {from_seq} to {to_seq}; get_async_log has it) …\n"
+
+
+class Limits(NamedTuple):
+    """How much of an execution's output is shown."""
+
+    characters: int
+    inline: int = INLINE
+    """The longest value of a display, in bytes of JSON."""
+    display_cost: float = 1.0
+    """What a byte of a display takes of ``characters``: an image is long, and is seen at a glance."""
+    left_out: str = LEFT_OUT
+    """What stands in place of the rest; it may name ``from_seq`` and ``to_seq``."""
 
 
 class Cell:
@@ -59,6 +71,7 @@ class Cell:
                 data[mime] = msgspec.json.decode(value)
         if references:
             metadata["broker"] = {"references": references}
+            data.setdefault("text/plain", " ".join(f"[{m}, {r['bytes']:,} bytes]" for m, r in references.items()))
         shown: dict[str, Any] = {"output_type": "display_data", "data": data, "metadata": metadata}
         id = display.transient.display_id
         if output.msg_type == "update_display_data":
@@ -79,46 +92,48 @@ class Cell:
         return self.outputs
 
 
-def join(outputs: Outputs, max_output: int) -> list[dict[str, Any]]:
-    """The outputs; where they have more than about ``max_output`` characters, those of the middle are left out."""
-    budget = max_output // 2
+def join(outputs: Outputs, limits: Limits) -> list[dict[str, Any]]:
+    """The outputs; where they have more characters than about the limit, those of the middle are left out."""
+    budget = limits.characters // 2
     head: list[Output] = []
     size = 0
     for output in outputs.forward():
         head.append(output)
-        size += _size(output)
-        if size > max_output:
+        size += _size(output, limits)
+        if size > limits.characters:
             break
     else:
-        return _cell(head).finished()
-    cell = Cell()
+        return _cell(head, limits).finished()
+    cell = Cell(inline=limits.inline)
     left = budget
     for output in head:
-        if _size(output) > left:
+        if _size(output, limits) > left:
             from_seq = output.seq
             _feed_part(cell, output, slice(None, left))
             break
         cell.feed(output)
-        left -= _size(output)
+        left -= _size(output, limits)
     tail: list[Output] = []
     left = budget
     for output in outputs.backward():
         if output.seq < from_seq:
             break
         tail.append(output)
-        left -= _size(output)
+        left -= _size(output, limits)
         if left <= 0:
             break
-    cell.print("stdout", LEFT_OUT.format(from_seq=from_seq, to_seq=tail[-1].seq))
+    cell.print("stdout", limits.left_out.format(from_seq=from_seq, to_seq=tail[-1].seq))
     first = tail.pop()
-    _feed_part(cell, first, slice(max(0, _size(first) - (budget - sum(map(_size, tail)))), None))
+    _feed_part(
+        cell, first, slice(max(0, _size(first, limits) - (budget - sum(_size(each, limits) for each in tail))), None)
+    )
     for output in reversed(tail):
         cell.feed(output)
     return cell.finished()
 
 
-def _cell(outputs: list[Output]) -> Cell:
-    cell = Cell()
+def _cell(outputs: list[Output], limits: Limits) -> Cell:
+    cell = Cell(inline=limits.inline)
     for output in outputs:
         cell.feed(output)
     return cell
@@ -131,11 +146,11 @@ def _feed_part(cell: Cell, output: Output, part: slice) -> None:
         cell.print(stream.name, stream.text[part])
 
 
-def _size(output: Output) -> int:
+def _size(output: Output, limits: Limits) -> int:
     """What an output takes of a reply, in characters."""
     if output.msg_type == "stream":
         return len(decode(STREAM, output.content).text)
     if output.msg_type in DISPLAYS:
         sizes = (len(bytes(value)) for value in decode(DISPLAY, output.content).data.values())
-        return sum(size for size in sizes if size <= INLINE)
+        return int(limits.display_cost * sum(size for size in sizes if size <= limits.inline))
     return len(output.content)

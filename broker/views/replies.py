@@ -18,7 +18,8 @@ from ..core.turns import Waits
 from ..journal import Journal, Scope, characters_printed, select
 from ..journal_writer import Stored, iso
 from ..service import Broker
-from .cells import Cell, join
+from .cells import Cell, Limits, join
+from .ipynb import notebook
 from .rendering import STREAM, Output, Outputs, Rendered, decode, last_clear, render
 
 T = TypeVar("T")
@@ -126,7 +127,7 @@ class Replies:
             source: Outputs = OutputSource(connection, record, after, until)
             if _is_small(record):
                 source = HeldOutputs(list(source.forward()))
-            return render(source, max_output, partial=after > 0), join(source, max_output)
+            return render(source, max_output, partial=after > 0), join(source, Limits(max_output))
 
         rendered, outputs = await self._read(record, read)
         return types.Execution(
@@ -205,9 +206,6 @@ class Replies:
 
     async def notebook(self, record: SessionRecord) -> str:
         """The session as a notebook, in JSON."""
-        # Not at the top: nbformat validates with jsonschema, whose import can take seconds.
-        from .ipynb import notebook  # noqa: PLC0415
-
         records = await self._journal.executions(record.owner, record.session_id, [])
         codes = {each.execution_id: self._journal.code(each.execution_id) for each in records}
         spec = self._broker.kernelspecs().get(record.kernel, {})
@@ -226,6 +224,7 @@ class Replies:
         return notebook(self.session(record), spec.get("display_name", record.kernel), cells)
 
     def session(self, record: SessionRecord) -> types.Session:
+        notebooks = self._broker.notebooks
         counts = self._journal.counts(record.session_id)
         state = record.kernel_state
         if record.closed_at is not None:
@@ -245,6 +244,7 @@ class Replies:
             executions=counts,
             kernel_pid=record.kernel_pid,
             connection_file=record.connection_file,
+            notebook_path=notebooks.path_of(record.session_id) if notebooks else None,
         )
 
     def hint(self, record: ExecutionRecord) -> str | None:

@@ -7,13 +7,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from broker.views.cells import INLINE, join
+from broker.views.cells import INLINE, Limits, join
 
 from .source import IMAGE, Source, display, error, outputs, stream
 
 
 def joined(*messages: tuple[str, dict[str, Any]], max_output: int = 24_000) -> list[dict[str, Any]]:
-    made = join(Source(outputs(*messages)), max_output)
+    made = join(Source(outputs(*messages)), Limits(max_output))
     cell = new_code_cell(outputs=[nbformat.from_dict(output) for output in made])
     nbformat.validate(new_notebook(cells=[cell]))
     return made
