@@ -83,7 +83,7 @@ async def test_of_50_mb_a_reply_has_the_head_and_the_tail_and_the_log_has_all_in
             assert (execution["state"], execution["lines"], execution["bytes"]) == ("completed", LINES, 100 * LINES)
             assert_head_marker_tail(execution)
             count = await assert_log_is_whole(wire, execution)
-            assert count > 50
+            assert count >= 50
             await assert_cut_is_where_it_says(wire, execution)
         assert most() - before < BOUND
 

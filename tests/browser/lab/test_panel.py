@@ -58,7 +58,7 @@ async def opened(line: Line) -> AsyncIterator[tuple[Any, list[str]]]:
 async def page(opened: tuple[Any, list[str]]) -> AsyncIterator[Any]:
     page, wrong = opened
     yield page
-    # Lab's own requests fail, and say so, while its server is away, or when a console is left that asks for its history.
+    # Lab's own requests fail, and say so, while its server is away, or when a console is left that asks for its past.
     assert [message for message in wrong if not message.startswith(("Failed to fetch", "Canceled future"))] == []
 
 
