@@ -142,7 +142,7 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_the_person_
     await listed(server, "precious", "busy")
     console = await open_console(lab, "precious")
     await cell(console, "begun").locator(".jp-OutputArea-output").first.wait_for()
-    kernel = lab.locator(".jp-RunningSessions-itemLabel[title^='precious: ']").locator("xpath=..")
+    kernel = lab.locator(".jp-RunningSessions-itemLabel[title^='precious ']").locator("xpath=..")
     await kernel.hover()
     await kernel.locator(".jp-RunningSessions-itemShutdown").click()
     await console.locator(".jp-OutputArea-output", has_text="was not shut down").wait_for()

@@ -140,7 +140,7 @@ async def test_what_runs_is_followed_live_and_an_interrupt_ends_it(
     await runs.get_by_role("button", name="Interrupt").click()
     ended = row(page, execution, "interrupted")
     await ended.filter(has_text="interrupted").wait_for()
-    assert await ended.get_by_role("button", name="Interrupt").count() == 0
+    assert await ended.get_by_role("button", name="Interrupt", exact=True).count() == 0
     await page.get_by_text("Nothing runs").wait_for()
     assert (await wire.call("get_execution", execution_id=execution["execution_id"]))["state"] == "interrupted"
 
@@ -232,7 +232,7 @@ async def test_a_refused_shut_down_is_said_where_the_person_looks(
     execution = await wire.execute("while True: pass", session=session, wait=0, label="Precious")
     await row(page, execution, "running").wait_for()
     await page.evaluate("() => jupyterapp.shell.activateById('jp-running-sessions')")
-    kernel = page.locator(f".jp-RunningSessions-itemLabel[title^='{session}: ']").locator("xpath=..")
+    kernel = page.locator(f".jp-RunningSessions-itemLabel[title^='{session} ']").locator("xpath=..")
     await kernel.hover()
     await kernel.locator(".jp-RunningSessions-itemShutdown").click()
     said = page.locator(".Toastify__toast", has_text=f"The kernel of session '{session}' was not shut down")
