@@ -142,7 +142,7 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_the_person_
     await listed(server, "precious", "busy")
     console = await open_console(lab, "precious")
     await cell(console, "begun").locator(".jp-OutputArea-output").first.wait_for()
-    kernel = lab.locator(".jp-RunningSessions-itemLabel[title^='precious: ']").locator("xpath=..")
+    kernel = lab.locator(".jp-RunningSessions-itemLabel[title^='precious ']").locator("xpath=..")
     await kernel.hover()
     await kernel.locator(".jp-RunningSessions-itemShutdown").click()
     await console.locator(".jp-OutputArea-output", has_text="was not shut down").wait_for()
@@ -150,6 +150,17 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_the_person_
     await picture(lab, "lab-refused")
     assert (await wire.call("get_execution", execution_id=execution["execution_id"]))["state"] == "running"
     await wire.call("kill", execution_id=execution["execution_id"])
+
+
+async def test_the_launcher_shows_the_kernels_with_icons_of_their_own(lab: Any, picture: Picture) -> None:
+    seen = set()
+    for name in ("Python 3 (nothing lost)", "JavaScript (nothing lost)"):
+        icon = lab.locator(f".jp-LauncherCard[title^='{name}'] img").first
+        await icon.wait_for()
+        await icon.evaluate("icon => icon.decode()")
+        seen.add(await icon.get_attribute("src"))
+    assert len(seen) == 2
+    await picture(lab, "lab-launcher")
 
 
 async def test_an_ordinary_notebook_is_as_ever(server: ServerProcess, lab: Any, picture: Picture) -> None:

@@ -11,6 +11,8 @@ import { SAYS } from './text';
 import type { Wire } from './wire';
 
 const SAID_FOR = 8_000;
+/** Milliseconds for a character of a long one. */
+const READ_IN = 80;
 
 export class Actions {
   private timer = 0;
@@ -85,10 +87,11 @@ export class Actions {
     if (after) this.say(`It is ${SAYS[after.state]}; its variables are ${after.kernel_state ?? 'as they were'}.`);
   }
 
-  // Not a notification of Lab's: it loads the code for those when the first is shown, which fails without a server.
-  private say(text: string): void {
+  /** Say it in the panel. */
+  // Not by a notification of Lab's: it loads the code for those when the first is shown, which fails without a server.
+  say(text: string): void {
     window.clearTimeout(this.timer);
-    if (text) this.timer = window.setTimeout(() => this.say(''), SAID_FOR);
+    if (text) this.timer = window.setTimeout(() => this.say(''), Math.max(SAID_FOR, text.length * READ_IN));
     this._said = text;
     this._saidChanged.emit(text);
   }

@@ -7,6 +7,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { Actions } from './actions';
 import { brokerIcon } from './icons';
 import { BrokerPanel } from './panel';
+import { showRefusals } from './refusals';
 import { Store } from './store';
 import { Wire } from './wire';
 
@@ -19,7 +20,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
   optional: [ICommandPalette, ILayoutRestorer],
   activate: (app: JupyterFrontEnd, palette: ICommandPalette | null, restorer: ILayoutRestorer | null) => {
     const wire = new Wire(ServerConnection.makeSettings());
-    const panel = new BrokerPanel(new Store(wire), new Actions(app, wire));
+    const actions = new Actions(app, wire);
+    const panel = new BrokerPanel(new Store(wire), actions);
     app.shell.add(panel, 'left', { rank: 250, type: 'Broker' });
     restorer?.add(panel, panel.id);
     app.commands.addCommand(SHOW, {
@@ -30,6 +32,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
       execute: () => app.shell.activateById(panel.id)
     });
     palette?.addItem({ command: SHOW, category: 'Broker' });
+    showRefusals(app.serviceManager.events.stream, why => {
+      actions.say(why);
+      app.shell.activateById(panel.id);
+    });
     wire.connect();
   }
 };
