@@ -5,6 +5,7 @@ Otherwise a broker's start is mostly its imports, and few moments of its life wo
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -46,7 +47,9 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # The zygote reaps it, and may have done so a moment ago.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(9)
