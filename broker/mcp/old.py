@@ -121,8 +121,9 @@ class OldForm:
 
     async def _get_async_log(self) -> str:
         id = self._id()
-        log = await self._log(id)
+        # In this order: the log of what is said to be over must have its end.
         execution = await self._client.get_progress(id, max_output=200)
+        log = await self._log(id)
         if self._arguments.clearHistory is True:
             await self._client.clear_history(id)
         return f"{log or '(nothing)'}\n\n[Execution ID: {self._arguments.executionId} - {execution.state}]"
@@ -142,8 +143,8 @@ class OldForm:
 
     async def _get_progress(self) -> str:
         id = self._id()
-        log = await self._log(id, self._arguments.since)
         execution = await self._client.get_progress(id, max_output=200)
+        log = await self._log(id, self._arguments.since)
         return f"{log or '(nothing)'}\n\n[Execution ID: {self._arguments.executionId} - {execution.state}]"
 
     async def _send_stdin(self) -> str:
