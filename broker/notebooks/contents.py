@@ -41,15 +41,19 @@ class Contents:
 
     async def cells(self, records: Sequence[ExecutionRecord]) -> list[dict[str, Any]]:
         """The cells of executions as they are now. They say by ``n`` how many of their events they have."""
-        until = self._broker.journal.seq
-        # A record may be older than the output read after it, never newer: so nothing is taken for written that is not.
         made = []
         for record in records:
             name = record.execution_id.replace("{", "{{").replace("}", "}}")
             limits = Limits(CHARACTERS, INLINE, DISPLAY_COST, LEFT_OUT.format(execution_id=name))
+            # A record may be older than the output read after it, never newer: so nothing is taken for written that
+            # is not. The journal's own seq could be behind the record, which is read before the disk has it for good.
+            until = self._broker.journal.last_seq(record.execution_id)
 
             def read(
-                connection: sqlite3.Connection, record: ExecutionRecord = record, limits: Limits = limits
+                connection: sqlite3.Connection,
+                record: ExecutionRecord = record,
+                limits: Limits = limits,
+                until: int = until,
             ) -> list[dict[str, Any]]:
                 return join(OutputSource(connection, record, 0, until), limits)
 

@@ -208,13 +208,14 @@ class Replies:
         """The session as a notebook, in JSON."""
         records = await self._journal.executions(record.owner, record.session_id, [])
         codes = {each.execution_id: self._journal.code(each.execution_id) for each in records}
+        ends = {each.execution_id: self._journal.last_seq(each.execution_id) for each in records}
         spec = self._broker.kernelspecs().get(record.kernel, {})
 
         def read(connection: sqlite3.Connection) -> list[list[dict[str, Any]]]:
             cells = []
             for each in records:
                 cell = Cell(inline=None)
-                for output in OutputSource(connection, each, 0, self._journal.seq).forward():
+                for output in OutputSource(connection, each, 0, ends[each.execution_id]).forward():
                     cell.feed(output)
                 cells.append(cell.finished())
             return cells

@@ -215,7 +215,7 @@ def install(broker: BrokerProcess, name: str, code: str) -> None:
 
 
 async def test_a_kernel_that_does_not_start_says_what_it_wrote(start_broker: Callable[..., BrokerProcess]) -> None:
-    broker = start_broker("--ServeApp.start_timeout=3")
+    broker = start_broker("--pool-size=0", "--ServeApp.start_timeout=3")
     install(broker, "fails", "import sys; sys.exit('no module named reason')")
     install(broker, "hangs", "import sys, time; print('thinking', file=sys.stderr, flush=True); time.sleep(1000)")
     install(broker, "absent", "")

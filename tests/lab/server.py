@@ -165,6 +165,10 @@ class Kernel:
         """The messages about a cell."""
         return [m for m in self.messages if m["parent"].get("msg_id") == msg_id and (not types or m["type"] in types)]
 
+    async def closed(self) -> None:
+        """Wait for what was still on its way when the connection was closed."""
+        await self._reader
+
     def text(self, msg_id: str) -> str:
         return "".join(m["content"]["text"] for m in self.of(msg_id, "stream"))
 
@@ -185,6 +189,7 @@ async def opened(server: ServerProcess, kernel_id: str, session: str | None = No
         kernel = Kernel(socket)
         kernel.session = session
         yield kernel
+    await kernel.closed()
 
 
 async def listed(server: ServerProcess, name: str, state: str = "idle") -> dict[str, Any]:

@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from broker.composition import Composition, Settings
-from broker.kernel.manager import make_manager
-from broker.notebooks import Notebooks
+from broker.composition import Composition
 
 from ..running import PATIENCE
 from .test_live import until
-
-
-@pytest.fixture
-async def composition(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Composition]:
-    """A broker in this process, with a front door for nobody."""
-    root = Path(tempfile.mkdtemp(prefix="jb-"))
-    for variable in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
-        monkeypatch.setenv(variable, str(root / variable.lower()[-8:]))
-    (root / "data").mkdir()
-    made = Composition(root / "data", make_manager, Settings(pool_size=0))
-    made.readers.append(Notebooks(made.broker, root / "notebooks", patience=0.5))
-    made.start()
-    yield made
-    for runner in made.broker.runners:
-        await made.broker.close_session(runner)
-    await made.stop()
-    await made.close()
-    shutil.rmtree(root)
 
 
 async def test_what_nobody_saves_is_added_when_it_was_waited_for(composition: Composition) -> None:

@@ -1,0 +1,51 @@
+"""What a cell says it has, it has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from broker.composition import Composition
+from broker.notebooks.contents import Contents
+
+from ..running import PATIENCE
+from ..scenarios.tools import Gate
+
+
+async def test_what_the_disk_does_not_have_for_good_yet_is_not_taken_for_written(
+    composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, journal, gate = composition.broker, composition.journal, Gate(tmp_path)
+    disk = threading.Event()
+    disk.set()
+    synchronise = os.fdatasync
+    monkeypatch.setattr("os.fdatasync", lambda file: (disk.wait(PATIENCE), synchronise(file)))
+    await broker.create_session("me", name="work")
+    id, _ = await broker.submit(
+        "me",
+        f"{gate.wait}print('begun')",
+        session="work",
+        kernel=None,
+        working_directory=None,
+        wait=0,
+        stdin=(),
+        on_busy="queue",
+        request_id=None,
+        label=None,
+    )
+    async with asyncio.timeout(PATIENCE):
+        while (record := broker.record("me", id)).run != "running" or journal.pending:
+            await asyncio.sleep(0.01)
+        disk.clear()
+        gate.open()
+        while not (record := broker.record("me", id)).lines:
+            await asyncio.sleep(0.01)
+        assert journal.pending, "the record is read before the disk has it for good"
+        (cell,) = await Contents(broker).cells([record])
+        disk.set()
+    assert cell["metadata"]["broker"]["n"] == record.n
+    assert "".join(output["text"] for output in cell["outputs"]) == "begun\n"
