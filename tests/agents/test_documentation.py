@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -19,8 +20,13 @@ EXAMPLES = re.findall(r"<!-- runs -->\n```python\n(.*?)```\n\n```text\n(.*?)```"
 
 
 @pytest.mark.parametrize(("code", "printed"), EXAMPLES)
-def test_an_example_prints_what_it_says(broker: BrokerProcess, code: str, printed: str) -> None:
-    done = subprocess.run(
+async def test_an_example_prints_what_it_says(broker: BrokerProcess, code: str, printed: str) -> None:
+    async with broker.connect() as wire:
+        for name in set(re.findall('session="(.*?)"', code)):
+            # While its kernel starts, an execution is "queued", and here that may take long.
+            await wire.call("create_session", name=name)
+    done = await asyncio.to_thread(
+        subprocess.run,
         [sys.executable, "-c", code],
         env=broker.environment,
         capture_output=True,

@@ -13,7 +13,7 @@ from broker.composition import Composition
 from broker.notebooks.contents import Contents
 
 from ..running import PATIENCE
-from ..scenarios.tools import Gate
+from ..scenarios.tools import Gate, true
 
 
 async def test_what_the_disk_does_not_have_for_good_yet_is_not_taken_for_written(
@@ -37,15 +37,13 @@ async def test_what_the_disk_does_not_have_for_good_yet_is_not_taken_for_written
         request_id=None,
         label=None,
     )
-    async with asyncio.timeout(PATIENCE):
-        while (record := broker.record("me", id)).run != "running" or journal.pending:
-            await asyncio.sleep(0.01)
-        disk.clear()
-        gate.open()
-        while not (record := broker.record("me", id)).lines:
-            await asyncio.sleep(0.01)
-        assert journal.pending, "the record is read before the disk has it for good"
-        (cell,) = await Contents(broker).cells([record])
-        disk.set()
+    await true(lambda: asyncio.sleep(0, broker.record("me", id).run == "running" and not journal.pending))
+    disk.clear()
+    gate.open()
+    await true(lambda: asyncio.sleep(0, broker.record("me", id).lines))
+    record = broker.record("me", id)
+    assert journal.pending, "the record is read before the disk has it for good"
+    (cell,) = await Contents(broker).cells([record])
+    disk.set()
     assert cell["metadata"]["broker"]["n"] == record.n
     assert "".join(output["text"] for output in cell["outputs"]) == "begun\n"
