@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,21 @@ from .kernelspecs import install_ipykernel
 from .running import BrokerProcess, Wire
 
 _names = itertools.count(1)
+
+# Hundreds of processes are started, and without it each would compile the sources anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# jsonschema's check of a format that is in no schema here, which takes seconds to import.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
+FIRST = ("browser", "faults", "agents", "notebooks_on_disk", "notebooks", "lab", "kernels", "javascript", "scenarios")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, or the last of it would run alone while other processors have nothing to do."""
+    places = {name: place for place, name in enumerate(FIRST)}
+    folder = len(Path(__file__).parent.parts)
+    items.sort(key=lambda item: places.get(item.path.parts[folder], len(FIRST)))
 
 
 @pytest.fixture(scope="session")

@@ -126,13 +126,20 @@ def update(path: Path, session_id: str, change: Callable[[Notebook], bool]) -> t
         if not change(notebook):
             return before, before
         temporary = _write(path.parent, session_id, notebook, mode=path.stat().st_mode & 0o777)
+        replaced = path.with_name(f".{session_id}.old")
         try:
-            if signature(path) == before:
+            replaced.unlink(missing_ok=True)
+            os.link(path, replaced)
+            if signature(replaced) == before:
                 after = _signature(temporary.lstat())
                 temporary.replace(path)
-                return before, after
+                if signature(replaced) == before:
+                    return before, after
+                # Somebody has begun to save it in just that moment, into the file that was replaced.
+                replaced.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+            replaced.unlink(missing_ok=True)
     raise Busy(f"{path} is written by somebody else all the time")
 
 

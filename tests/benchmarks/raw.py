@@ -1,8 +1,8 @@
-"""jupyter_client's side, as fast as it goes.
+"""jupyter_client's side: as it is meant to be used, and as fast as it goes.
 
-Of its clients the blocking one is the faster. Its channels are read directly, two sockets in one poll, until reply and
-idle are there: ``execute_interactive`` and ``get_iopub_msg`` wrap each message in a coroutine and a turn of an event
-loop, which costs more.
+Of its clients the blocking one is the faster. ``execute_interactive`` is its call for running code and waiting for all
+of it. Faster still is to read its channels directly, two sockets in one poll, until reply and idle are there: that call
+and ``get_iopub_msg`` wrap each message in a coroutine and a turn of an event loop.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class Raw:
         self._poller = zmq.Poller()
         self._poller.register(self._shell.socket, zmq.POLLIN)
         self._poller.register(self._iopub.socket, zmq.POLLIN)
+
+    def interact(self, code: str) -> None:
+        """Run code with jupyter_client's own call; drop its output."""
+        self.client.execute_interactive(code, allow_stdin=False, output_hook=lambda message: None)
 
     def execute(self, code: str) -> int:
         """Run code until ``execute_reply`` and ``status: idle`` are both there; return the lines that it printed."""
@@ -58,12 +62,10 @@ class Raw:
 
 
 @contextlib.contextmanager
-def own_kernel() -> Iterator[Raw]:
-    """A stock kernel that jupyter_client started, over Unix sockets as the broker's are."""
+def own_kernel(name: str = "python3") -> Iterator[Raw]:
+    """A kernel that jupyter_client started, over Unix sockets as the broker's are. By default a stock one."""
     with TemporaryDirectory(prefix="jb-raw-") as directory:
-        manager = KernelManager(
-            kernel_name="python3", transport="ipc", connection_file=str(Path(directory) / "kernel.json")
-        )
+        manager = KernelManager(kernel_name=name, transport="ipc", connection_file=str(Path(directory) / "kernel.json"))
         manager.start_kernel()
         client = manager.client()
         client.start_channels(stdin=False, hb=False)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker.composition import Composition
 from broker.notebooks.contents import Contents
 
-from ..running import PATIENCE
 from ..scenarios.tools import Gate, true
 
 
@@ -20,10 +18,6 @@ async def test_what_the_disk_does_not_have_for_good_yet_is_not_taken_for_written
     composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker, journal, gate = composition.broker, composition.journal, Gate(tmp_path)
-    disk = threading.Event()
-    disk.set()
-    synchronise = os.fdatasync
-    monkeypatch.setattr("os.fdatasync", lambda file: (disk.wait(PATIENCE), synchronise(file)))
     await broker.create_session("me", name="work")
     id, _ = await broker.submit(
         "me",
@@ -38,12 +32,15 @@ async def test_what_the_disk_does_not_have_for_good_yet_is_not_taken_for_written
         label=None,
     )
     await true(lambda: asyncio.sleep(0, broker.record("me", id).run == "running" and not journal.pending))
-    disk.clear()
-    gate.open()
-    await true(lambda: asyncio.sleep(0, broker.record("me", id).lines))
-    record = broker.record("me", id)
-    assert journal.pending, "the record is read before the disk has it for good"
-    (cell,) = await Contents(broker).cells([record])
-    disk.set()
+    synchronised: list[Any] = []
+    with monkeypatch.context() as slow_disk:
+        slow_disk.setattr(journal.writer, "_say_synchronised", lambda *what: synchronised.append(what))
+        gate.open()
+        await true(lambda: asyncio.sleep(0, broker.record("me", id).lines))
+        record = broker.record("me", id)
+        assert journal.pending, "the record is read before the disk has it for good"
+        (cell,) = await Contents(broker).cells([record])
+    for what in synchronised:
+        journal.writer._say_synchronised(*what)
     assert cell["metadata"]["broker"]["n"] == record.n
     assert "".join(output["text"] for output in cell["outputs"]) == "begun\n"

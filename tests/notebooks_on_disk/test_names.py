@@ -126,3 +126,29 @@ def test_a_reader_never_sees_half_of_it(tmp_path: Path) -> None:
     writer.join()
     assert seen > 0
     assert [each.name for each in tmp_path.iterdir()] == ["work.ipynb"], "nothing else is left behind"
+
+
+def test_what_is_saved_in_the_moment_in_which_it_is_replaced_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files.create(tmp_path, "work", "s-1", notebook("s-1"))
+    replace, saved = Path.replace, notebook("s-1", cells=[{"id": "theirs"}])
+
+    def opened_just_before(self: Path, target: Path) -> Path:
+        with path.open("r+b") as theirs:
+            replaced = replace(self, target)
+            if saved:
+                theirs.truncate()
+                theirs.write(json.dumps(saved).encode())
+                saved.clear()
+        return replaced
+
+    def append(found: dict[str, Any]) -> bool:
+        found["cells"].append({"id": "ours"})
+        return True
+
+    with monkeypatch.context() as moment:
+        moment.setattr(Path, "replace", opened_just_before)
+        files.update(path, "s-1", append)
+    assert [cell["id"] for cell in files.read(path, "s-1")[0]["cells"]] == ["theirs", "ours"]
+    assert [each.name for each in tmp_path.iterdir()] == ["work.ipynb"]
