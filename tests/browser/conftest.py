@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,12 +19,13 @@ PHONE = {"width": 390, "height": 844}
 Visit = Callable[..., Awaitable[Any]]
 
 
-@contextlib.asynccontextmanager
-async def launch() -> AsyncIterator[Any]:
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Any]:
+    """One for all tests. Each has a context of its own in it."""
     playwright = pytest.importorskip("playwright.async_api", reason="pip install playwright")
-    program = shutil.which("chromium")
+    program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if program is None and "CI" not in os.environ:
-        pytest.skip("there is no Chromium: apt-get install chromium")
+        pytest.skip("there is no Chromium: apt-get install chromium-headless-shell")
     assert program, "CI must have Chromium"
     async with playwright.async_playwright() as started:
         browser = await started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
@@ -34,18 +34,15 @@ async def launch() -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def chromium() -> AsyncIterator[Any]:
-    async with launch() as browser:
-        yield browser
-
-
-@pytest.fixture
 async def visit(chromium: Any, broker: BrokerProcess) -> AsyncIterator[Visit]:
     """Opens the page as ``jupyter broker open`` does. At the end, nothing may have been wrong in it."""
     wrong: list[str] = []
 
+    contexts = []
+
     async def visit(url: str = broker.url, path: str = "", *, token: str | None = TOKEN, **options: Any) -> Any:
         context = await chromium.new_context(**{"viewport": DESKTOP, **options})
+        contexts.append(context)
         page = await context.new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -57,6 +54,8 @@ async def visit(chromium: Any, broker: BrokerProcess) -> AsyncIterator[Visit]:
         return page
 
     yield visit
+    for context in contexts:
+        await context.close()
     assert wrong == []
 
 

@@ -408,7 +408,7 @@ async def test_on_a_phone_there_is_the_list_and_then_the_execution(
     await page.get_by_role("button", name="Send").tap()
     await until_state(page, "completed")
     await page.get_by_role("link", name="Back").tap()
-    assert await page.locator("#list").is_visible()
+    await page.locator("#list").wait_for()
 
 
 async def test_the_token_comes_by_the_fragment_or_the_form_and_is_in_no_address(

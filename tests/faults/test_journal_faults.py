@@ -61,7 +61,7 @@ def numbers(path: Path) -> list[int]:
 def test_a_broker_killed_at_a_step_of_an_append_has_all_that_was_acknowledged(step: str, tmp_path: Path) -> None:
     path, rng = tmp_path / "journal.sqlite", seeded()
     acknowledged = 0
-    for _ in range(25 * ROUNDS):
+    for _ in range(12 * ROUNDS):
         writer = start_writer(path, 10**6, **{VARIABLE: f"{step}:{rng.randrange(1, 30)}"})
         said, _ = writer.communicate(timeout=60)
         assert writer.returncode == -signal.SIGKILL
@@ -75,7 +75,7 @@ def test_a_broker_killed_at_a_step_of_an_append_has_all_that_was_acknowledged(st
 
 def test_a_broker_killed_at_random_moments_has_all_that_was_acknowledged(tmp_path: Path) -> None:
     path, rng = tmp_path / "journal.sqlite", seeded()
-    for _ in range(35 * ROUNDS):
+    for _ in range(20 * ROUNDS):
         writer = start_writer(path, 10**6)
         assert writer.stdout is not None
         last = 0

@@ -40,6 +40,11 @@ class ServerProcess(BrokerProcess):
         self.log = self.root / f"server-{uuid.uuid4().hex[:6]}.log"
         self.home = self.root / "home"
         self.home.mkdir(exist_ok=True)
+        # It starts Node.js over and over, to look for language servers.
+        without = {"ServerApp": {"jpserver_extensions": {"jupyter_lsp": False}}}
+        config = self.root / "config" / "jupyter_server_config.json"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text(json.dumps(without))
 
     def launch(self) -> None:
         """Start the process, and wait for nothing."""

@@ -206,7 +206,7 @@ async def test_a_person_may_shut_down_a_kernel_in_which_only_their_own_cell_runs
 ) -> None:
     kernel_id = (await listed(server, session))["kernel"]["id"]
     async with opened(server, kernel_id) as kernel:
-        own = await kernel.execute("while True: pass")
+        own = await kernel.execute("import time; time.sleep(1000)")
         await listed(server, session, "busy")
         assert server.api("DELETE", f"kernels/{kernel_id}")[0] == 204
         await kernel.until(lambda m: m["content"].get("execution_state") == "dead")
@@ -215,7 +215,7 @@ async def test_a_person_may_shut_down_a_kernel_in_which_only_their_own_cell_runs
 
 
 async def test_interrupt_is_the_brokers_and_on_record(server: ServerProcess, wire: Wire, session: str) -> None:
-    id = await begin(wire, session, STEP.format("while True: pass"))
+    id = await begin(wire, session, STEP.format("import time; time.sleep(1000)"))
     kernel_id = (await listed(server, session, "busy"))["kernel"]["id"]
     assert server.api("POST", f"kernels/{kernel_id}/interrupt")[0] == 204
     execution = await wire.done(id)
@@ -227,7 +227,7 @@ async def test_interrupt_is_the_brokers_and_on_record(server: ServerProcess, wir
 async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_it_is_said_why(
     server: ServerProcess, wire: Wire, session: str
 ) -> None:
-    id = await begin(wire, session, STEP.format("while True: pass"))
+    id = await begin(wire, session, STEP.format("import time; time.sleep(1000)"))
     found = await listed(server, session, "busy")
     events = f"{server.url.replace('http', 'ws', 1)}api/events/subscribe"
     async with (
@@ -255,7 +255,7 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_it_is_said_
 async def test_restart_is_the_brokers_and_those_who_watch_are_told_to_connect_anew(
     server: ServerProcess, wire: Wire, session: str
 ) -> None:
-    id = await begin(wire, session, STEP.format("while True: pass"))
+    id = await begin(wire, session, STEP.format("import time; time.sleep(1000)"))
     kernel_id = (await listed(server, session, "busy"))["kernel"]["id"]
     async with opened(server, kernel_id) as kernel:
         assert server.api("POST", f"kernels/{kernel_id}/restart")[0] == 200
@@ -285,7 +285,7 @@ async def test_a_stock_kernel_is_watched_too_and_opens_at_once_while_it_is_busy(
     server: ServerProcess, wire: Wire
 ) -> None:
     await wire.call("create_session", name="stocky", kernel="stock")
-    id = await begin(wire, "stocky", STEP.format("while True: pass"))
+    id = await begin(wire, "stocky", STEP.format("import time; time.sleep(1000)"))
     kernel_id = (await listed(server, "stocky", "busy"))["kernel"]["id"]
     began = time.monotonic()
     async with opened(server, kernel_id) as kernel:
@@ -314,7 +314,7 @@ async def test_a_kernel_that_a_person_starts_is_as_it_was_without_the_broker(ser
         await kernel.send("input_reply", {"value": "there"}, "stdin", asked["header"])
         await kernel.idle(asks)
         assert kernel.text(asks) == "hi there\n"
-        busy = await kernel.execute("while True: pass")
+        busy = await kernel.execute("import time; time.sleep(1000)")
         await kernel.until(lambda m: m["type"] == "execute_input" and m["parent"]["msg_id"] == busy)
         assert server.api("POST", f"kernels/{started['id']}/interrupt")[0] == 204
         assert (await kernel.reply(busy))["content"]["ename"] == "KeyboardInterrupt"

@@ -252,7 +252,7 @@ async def test_a_deleted_notebook_is_made_again_when_there_is_more(kept: BrokerP
 
 async def test_a_closed_session_keeps_its_file_and_its_successor_has_another(kept: BrokerProcess, wire: Wire) -> None:
     name = f"closing-{next(_names)}"
-    running = await wire.execute("while True: pass", session=name, wait=0)
+    running = await wire.execute("import time; time.sleep(1000)", session=name, wait=0)
     await wire.call("close_session", session=name)
     path = folder(kept) / f"{name}.ipynb"
     notebook = await until(path, ended(running))

@@ -35,7 +35,7 @@ def server() -> Iterator[ServerProcess]:
     process = ServerProcess(app="jupyterlab")
     # Not a question about news over what is to be seen.
     settings = process.root / "config" / "labconfig" / "default_setting_overrides.json"
-    settings.parent.mkdir(parents=True)
+    settings.parent.mkdir()
     settings.write_text('{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}')
     try:
         yield process.start()
@@ -138,7 +138,8 @@ async def test_interrupt_in_lab_interrupts_the_execution(
 async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_the_person_reads_why(
     server: ServerProcess, wire: Wire, lab: Any, picture: Picture
 ) -> None:
-    execution = await wire.execute("print('begun', flush=True)\nwhile True: pass", session="precious", wait=0)
+    code = "print('begun', flush=True)\nimport time; time.sleep(1000)"
+    execution = await wire.execute(code, session="precious", wait=0)
     await listed(server, "precious", "busy")
     console = await open_console(lab, "precious")
     await cell(console, "begun").locator(".jp-OutputArea-output").first.wait_for()
@@ -173,6 +174,8 @@ async def test_an_ordinary_notebook_is_as_ever(server: ServerProcess, lab: Any, 
     await dialog.locator("select").select_option(label="Python 3 (ipykernel)")
     await dialog.locator(".jp-mod-accept").click()
     notebook = lab.locator(".jp-NotebookPanel:visible")
+    # What is run before there is a kernel, JupyterLab drops.
+    await lab.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     await notebook.locator(".jp-Cell .cm-content").first.click()
     await lab.keyboard.type("print('answered', input('Name? '))")
     await lab.keyboard.press("Shift+Enter")

@@ -8,16 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from ...running import TOKEN, Wire, connect
-from ..conftest import DESKTOP, launch
+from ..conftest import DESKTOP
 from .server import LabProcess, Line
 
 Picture = Callable[[Any, str], Awaitable[None]]
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-once = pytest_asyncio.fixture(scope="module", loop_scope="module")
-each = pytest_asyncio.fixture(loop_scope="module")
 names = itertools.count(1)
 
 
@@ -32,30 +28,31 @@ def lab() -> Iterator[LabProcess]:
         server.destroy()
 
 
-@once
+@pytest.fixture(scope="module")
 async def line(lab: LabProcess) -> AsyncIterator[Line]:
     """What the browser reaches the server by."""
     async with Line(lab.url) as line:
         yield line
 
 
-@once
-async def opened(line: Line) -> AsyncIterator[tuple[Any, list[str]]]:
+@pytest.fixture(scope="module")
+async def opened(chromium: Any, line: Line) -> AsyncIterator[tuple[Any, list[str]]]:
     """Lab in a browser, with the panel shown, and what went wrong in it."""
     wrong: list[str] = []
-    async with launch() as browser:
-        page = await (await browser.new_context(viewport=DESKTOP)).new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: wrong.append(error.message))
-        await page.goto(f"{line.url}lab?reset&token={TOKEN}")
-        await page.locator("li[data-id=jupyter-broker-panel]").wait_for()
-        await page.locator(".jp-Launcher").wait_for()  # it takes the focus
-        await show(page)
-        await page.locator(".jp-Broker-status[data-connection=open]").wait_for()
-        yield page, wrong
+    context = await chromium.new_context(viewport=DESKTOP)
+    page = await context.new_page()
+    page.set_default_timeout(60_000)
+    page.on("pageerror", lambda error: wrong.append(error.message))
+    await page.goto(f"{line.url}lab?reset&token={TOKEN}")
+    await page.locator("li[data-id=jupyter-broker-panel]").wait_for()
+    await page.locator(".jp-Launcher").wait_for()  # it takes the focus
+    await show(page)
+    await page.locator(".jp-Broker-status[data-connection=open]").wait_for()
+    yield page, wrong
+    await context.close()
 
 
-@each
+@pytest.fixture
 async def page(opened: tuple[Any, list[str]]) -> AsyncIterator[Any]:
     page, wrong = opened
     yield page
@@ -65,13 +62,13 @@ async def page(opened: tuple[Any, list[str]]) -> AsyncIterator[Any]:
     assert [message for message in wrong if not expected.match(message)] == []
 
 
-@each
+@pytest.fixture
 async def wire(lab: LabProcess) -> AsyncIterator[Wire]:
     async with connect(lab.url) as connection:
         yield connection
 
 
-@each
+@pytest.fixture
 async def session(wire: Wire) -> AsyncIterator[str]:
     name = f"panel-{next(names)}"
     await wire.call("create_session", name=name)
@@ -229,7 +226,7 @@ async def test_a_console_on_the_sessions_kernel_is_opened_once(
 async def test_a_refused_shut_down_is_said_where_the_person_looks(
     page: Any, wire: Wire, session: str, picture: Picture
 ) -> None:
-    execution = await wire.execute("while True: pass", session=session, wait=0, label="Precious")
+    execution = await wire.execute("import time; time.sleep(1000)", session=session, wait=0, label="Precious")
     await row(page, execution, "running").wait_for()
     await page.evaluate("() => jupyterapp.shell.activateById('jp-running-sessions')")
     kernel = page.locator(f".jp-RunningSessions-itemLabel[title^='{session} ']").locator("xpath=..")
