@@ -42,6 +42,10 @@ from .kernel.provisioner import BrokerProvisioner
 from .notebooks import Notebooks
 from .views.reports import print_report
 
+SWITCH = 0.0001
+"""Seconds that a thread waits for another to let it run. With Python's 0.005, the thread that synchronises the journal
+would begin only when the event loop has nothing left to do."""
+
 
 class ServeApp(BaseApp):
     """Run a broker in the foreground."""
@@ -119,6 +123,7 @@ class ServeApp(BaseApp):
         logging.getLogger("broker").parent = self.log
         logging.getLogger("tornado.access").setLevel(logging.ERROR)
         raise_limits()
+        sys.setswitchinterval(SWITCH)
         try:
             asyncio.run(self._serve())
         except (DataDirectoryInUse, JournalError, PermissionError, OSError) as error:
