@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..kernelspecs import install_ipykernel
@@ -18,6 +19,9 @@ CASE = "round trip"
 OURS = "jupyter-broker-python"
 PAUSE = 0.005
 """Seconds."""
+
+Side = Callable[[], Any]
+"""Runs the code once. What it returns may have to be awaited."""
 
 
 async def run(*, quick: bool) -> list[Figure]:
@@ -32,35 +36,30 @@ async def run(*, quick: bool) -> list[Figure]:
     the one before has left to do.
     """
     rounds = 60 if quick else 400
-    took: dict[str, list[float]] = {}
     with started() as broker, own_kernel() as raw, own_kernel(OURS) as raw_ours:
         async with opened(broker) as socket, server_kernel() as server:
             install_ipykernel(broker, "stock", "pass")
             await socket.call("create_session", name="ours")
             await socket.call("create_session", name="stock", kernel="stock")
-            sides: dict[str, Callable[[], Any]] = {
-                "broker, ours": lambda: socket.call("execute", code="1+1", session="ours"),
-                "broker, stock": lambda: socket.call("execute", code="1+1", session="stock"),
-                "raw, ours": lambda: raw_ours.interact("1+1"),
-                "raw, stock": lambda: raw.interact("1+1"),
-                "polled, ours": lambda: raw_ours.execute("1+1"),
-                "polled, stock": lambda: raw.execute("1+1"),
-                "server, stock": lambda: server.execute("1+1"),
-            }
-            took = {name: [] for name in sides}
-            for turn in range(-10, rounds):
-                for name, execute in sides.items():
-                    await asyncio.sleep(PAUSE)
-                    began = time.perf_counter()
-                    done = execute()
-                    if inspect.isawaitable(done):
-                        await done
-                    takes = time.perf_counter() - began
-                    if turn >= 0:  # the first ones warm up
-                        took[name].append(takes)
+            ours, stock = (partial(socket.call, "execute", code="1+1", session=name) for name in ("ours", "stock"))
+            took = await take_turns(
+                {
+                    "broker, ours": ours,
+                    "broker, stock": stock,
+                    "raw, ours": lambda: raw_ours.interact("1+1"),
+                    "raw, stock": lambda: raw.interact("1+1"),
+                    "polled, ours": lambda: raw_ours.execute("1+1"),
+                    "polled, stock": lambda: raw.execute("1+1"),
+                },
+                rounds,
+            )
+            beside = await take_turns(
+                {"broker, ours": ours, "broker, stock": stock, "server, stock": lambda: server.execute("1+1")}, rounds
+            )
 
     def of(over: str, under: str, goal: Goal | None = None) -> Figure:
-        return ratio(CASE, f"1+1: {over} / {under}", took[over], took[under], MS, goal)
+        of = took if under in took else beside
+        return ratio(CASE, f"1+1: {over} / {under}", of[over], of[under], MS, goal)
 
     return [
         of("broker, ours", "raw, ours", Goal("at most", 1.15)),
@@ -71,3 +70,19 @@ async def run(*, quick: bool) -> list[Figure]:
         of("broker, ours", "server, stock", Goal("at most", 0.3)),
         of("broker, stock", "server, stock"),
     ]
+
+
+async def take_turns(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
+    """The seconds that each took, round by round."""
+    took: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(-10, rounds):
+        for name, execute in sides.items():
+            await asyncio.sleep(PAUSE)
+            began = time.perf_counter()
+            done = execute()
+            if inspect.isawaitable(done):
+                await done
+            takes = time.perf_counter() - began
+            if turn >= 0:  # the first ones warm up
+                took[name].append(takes)
+    return took
