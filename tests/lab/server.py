@@ -24,12 +24,30 @@ from ..running import PATIENCE, TOKEN, BrokerProcess
 BASE = "/user/ada/"
 """As under JupyterHub."""
 V1 = "v1.kernel.websocket.jupyter.org"
+ALONE = {
+    "jupyter_server_config.json": {
+        "ServerApp": {"jpserver_extensions": {"jupyter_server_ydoc": False, "jupyter_server_fileid": False}}
+    },
+    "labconfig/page_config.json": {
+        "disabledExtensions": {"@jupyter/collaboration-extension": True, "@jupyter/docprovider-extension": True}
+    },
+}
+"""The configuration of a server without jupyter-collaboration, where that is installed."""
 
 
 class ServerProcess(BrokerProcess):
-    """``jupyter server`` or ``jupyter lab``, on the same directories as a broker has that runs alone."""
+    """``jupyter server`` or ``jupyter lab``, on the same directories as a broker has that runs alone.
 
-    def __init__(self, *arguments: str, app: str = "jupyter_server", directory: BrokerProcess | None = None) -> None:
+    It is without jupyter-collaboration, unless that is asked for.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        app: str = "jupyter_server",
+        directory: BrokerProcess | None = None,
+        collaboration: bool = False,
+    ) -> None:
         super().__init__(*arguments)
         self.app = app
         self.info: BrokerInfo | None = None
@@ -40,6 +58,10 @@ class ServerProcess(BrokerProcess):
         self.log = self.root / f"server-{uuid.uuid4().hex[:6]}.log"
         self.home = self.root / "home"
         self.home.mkdir(exist_ok=True)
+        for name, config in {} if collaboration else ALONE.items():
+            file = self.root / "config" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(config))
 
     def launch(self) -> None:
         """Start the process, and wait for nothing."""
