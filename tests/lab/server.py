@@ -24,12 +24,25 @@ from ..running import PATIENCE, TOKEN, BrokerProcess
 BASE = "/user/ada/"
 """As under JupyterHub."""
 V1 = "v1.kernel.websocket.jupyter.org"
+COLLABORATION = ("jupyter_server_ydoc", "jupyter_server_fileid")
+COLLABORATION_IN_LAB = ("@jupyter/collaboration-extension", "@jupyter/docprovider-extension")
+LANGUAGE_SERVERS = ("jupyter_lsp",)
+"""It starts Node.js over and over, to look for some."""
 
 
 class ServerProcess(BrokerProcess):
-    """``jupyter server`` or ``jupyter lab``, on the same directories as a broker has that runs alone."""
+    """``jupyter server`` or ``jupyter lab``, on the same directories as a broker has that runs alone.
 
-    def __init__(self, *arguments: str, app: str = "jupyter_server", directory: BrokerProcess | None = None) -> None:
+    It is without jupyter-collaboration, unless that is asked for.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        app: str = "jupyter_server",
+        directory: BrokerProcess | None = None,
+        collaboration: bool = False,
+    ) -> None:
         super().__init__(*arguments)
         self.app = app
         self.info: BrokerInfo | None = None
@@ -40,11 +53,17 @@ class ServerProcess(BrokerProcess):
         self.log = self.root / f"server-{uuid.uuid4().hex[:6]}.log"
         self.home = self.root / "home"
         self.home.mkdir(exist_ok=True)
-        # It starts Node.js over and over, to look for language servers.
-        without = {"ServerApp": {"jpserver_extensions": {"jupyter_lsp": False}}}
-        config = self.root / "config" / "jupyter_server_config.json"
-        config.parent.mkdir(exist_ok=True)
-        config.write_text(json.dumps(without))
+        without = (*LANGUAGE_SERVERS, *(() if collaboration else COLLABORATION))
+        page = {"disabledExtensions": {} if collaboration else dict.fromkeys(COLLABORATION_IN_LAB, True)}
+        self._configure(
+            "jupyter_server_config.json", {"ServerApp": {"jpserver_extensions": dict.fromkeys(without, False)}}
+        )
+        self._configure("labconfig/page_config.json", page)
+
+    def _configure(self, name: str, config: dict[str, Any]) -> None:
+        file = self.root / "config" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(config))
 
     def launch(self) -> None:
         """Start the process, and wait for nothing."""
