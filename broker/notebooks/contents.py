@@ -63,6 +63,9 @@ class Contents:
             code = self._broker.journal.code(record.execution_id)
             cell = code_cell(self._replies.summary(record), code, outputs)
             cell["metadata"]["broker"]["n"] = record.n
+            if record.run.in_kernel:
+                # As JupyterLab has it; a cell that gets its number is over to JupyterLab.
+                cell["execution_count"] = None
             made.append(cell)
         return made
 

@@ -67,9 +67,10 @@ class SharedNotebook:
     def _update(self, cell: Any, update: dict[str, Any]) -> None:
         self._show(cell["outputs"], update["outputs"])
         for key in ("broker", "execution"):
-            cell["metadata"][key] = _for_javascript(update["metadata"][key])
-        cell["execution_count"] = _for_javascript(update["execution_count"])
-        cell["execution_state"] = _state(update["metadata"])
+            _set(cell["metadata"], key, update["metadata"][key])
+        # JupyterLab takes a cell whose number is set for one that is over, though it be the same number.
+        _set(cell, "execution_count", update["execution_count"])
+        _set(cell, "execution_state", _state(update["metadata"]))
 
     def _show(self, shown: Any, outputs: list[dict[str, Any]]) -> None:
         """Change what is shown into ``outputs``, and of that no more than has changed: all of it is sent, and kept."""
@@ -83,6 +84,13 @@ class SharedNotebook:
                 same += 1
         del shown[same:]
         shown.extend(_youtputs(outputs[same:]))
+
+
+def _set(node: Any, key: str, value: Any) -> None:
+    """Set a key if it has another value: everybody hears of what is set."""
+    value = _for_javascript(value)
+    if node.get(key) != value:
+        node[key] = value
 
 
 def _same(before: list[Any], after: list[Any]) -> int:
