@@ -27,6 +27,8 @@ class Book:
         """False if all the session's executions must be looked at, not only those."""
         self.held: set[str] = set()
         """Other clients' executions that the notebook may yet turn out to have."""
+        self.passed_over: set[str] = set()
+        """Other clients' executions that the notebook turned out to have, until it says so itself."""
         self.running: set[str] = set()
         """Executions that were written as running."""
         self.urgent = False

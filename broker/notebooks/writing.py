@@ -111,20 +111,24 @@ class Writer:
             # Somebody has saved it: what it had of the others may be gone.
             records = await self._records(book, None)
         want = self._wanted(book, notebook, records)
-        if want.stale:
+        # A file is not written for this alone: JupyterLab would ask the person about it.
+        if want.stale or (document and book.passed_over):
             fresh = await self._contents.cells(want.stale)
             said = {"session_id": session.session_id, "name": session.name, "kernel_id": session.kernel_id}
             if document:
-                document.apply(merge(self._ours(document, session.session_id), fresh, said, want.passed_over))
+                document.apply(merge(self._ours(document, session.session_id), fresh, said, sorted(book.passed_over)))
+                book.passed_over.clear()
             else:
 
                 def change(notebook: Notebook) -> bool:
-                    changes = merge(notebook, fresh, said, want.passed_over)
+                    changes = merge(notebook, fresh, said, sorted(book.passed_over))
                     apply(changes, notebook)
                     return bool(changes)
 
                 before, after = await asyncio.to_thread(files.update, book.path, session.session_id, change)
                 signature, book.is_complete = after, before == signature
+                if after != before:
+                    book.passed_over.clear()
         if document is None or ids is None:
             book.signature = signature
         book.running -= {record.execution_id for record in records}
@@ -157,8 +161,9 @@ class Writer:
             records,
             self._journal.code,
             may_come=self._may_come,
-            came_from_here=lambda id: (session_id, self.clients.get(id, "")) in self._at_home,
+            came_from_here=lambda id: id in book.passed_over or (session_id, self.clients.get(id, "")) in self._at_home,
         )
+        book.passed_over |= set(want.passed_over)
         book.held = {record.execution_id for record in want.held}
         for id in (*want.passed_over, *(record.execution_id for record in want.stale)):
             client = self.clients.pop(id, None)
