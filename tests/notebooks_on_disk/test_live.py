@@ -296,25 +296,59 @@ async def test_a_file_that_is_no_notebook_of_ours_is_left_alone(kept: BrokerProc
     await wire.call("close_session", session=name)
 
 
+async def settled(broker: BrokerProcess, seq: int) -> None:
+    """Wait until nothing is left to do of what had happened by then."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                if json.loads((folder(broker) / ".broker-cursor.json").read_text())["seq"] >= seq:
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def run_elsewhere(wire: Wire, session: str, code: str) -> tuple[dict[str, Any], int]:
+    """Run a cell as a person's client does. Returns the event of its end, and its number."""
+    client = BlockingKernelClient(connection_file=(await wire.call("get_session", session=session))["connection_file"])
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        await wire.call("subscribe", session=session)
+        reply = await asyncio.to_thread(client.execute_interactive, code, timeout=PATIENCE)
+    finally:
+        client.stop_channels()
+    cell = reply["parent_header"]["msg_id"]
+    end = await wire.event(lambda e: e["execution_id"] == cell and e["type"] == "execution_finished")
+    return end, reply["content"]["execution_count"]
+
+
 async def test_a_cell_that_a_person_ran_in_it_is_not_there_twice(kept: BrokerProcess, wire: Wire, name: str) -> None:
     first = await wire.execute("mine = 40", session=name)
     path = folder(kept) / f"{name}.ipynb"
     await until(path, ended(first))
-    client = BlockingKernelClient(connection_file=(await wire.call("get_session", session=name))["connection_file"])
-    client.load_connection_file()
-    client.start_channels()
-    try:
-        await wire.call("subscribe", session=name)
-        reply = await asyncio.to_thread(client.execute_interactive, "mine + 2", timeout=PATIENCE)
-        count = reply["content"]["execution_count"]
-    finally:
-        client.stop_channels()
-    cell = reply["parent_header"]["msg_id"]
-    await wire.event(lambda e: e["execution_id"] == cell and e["type"] == "execution_finished")
+    _, count = await run_elsewhere(wire, name, "mine + 2")
     save(path, lambda cells: cells.append(new_code_cell("mine + 2", execution_count=count)))
     last = await wire.execute("'last'", session=name)
     notebook = await until(path, ended(first, last))
     assert [each.source for each in notebook.cells] == ["mine = 40", "mine + 2", "'last'"]
+
+
+async def test_a_cell_that_was_once_a_persons_stays_so_when_they_change_it(
+    start_broker: Callable[..., BrokerProcess],
+) -> None:
+    broker = start_broker("--notebooks=notebooks")
+    path = folder(broker) / "work.ipynb"
+    async with broker.connect() as wire:
+        first = await wire.execute("mine = 40", session="work")
+        await until(path, ended(first))
+        end, count = await run_elsewhere(wire, "work", "mine + 2")
+        save(path, lambda cells: cells.append(new_code_cell("mine + 2", execution_count=count)))
+        # It is looked at, and there is nothing to write.
+        await settled(broker, end["seq"])
+        save(path, lambda cells: cells[1].update(source="mine + 3", execution_count=None))
+        last = await wire.execute("'last'", session="work")
+        notebook = await until(path, ended(first, last))
+        assert [each.source for each in notebook.cells] == ["mine = 40", "mine + 3", "'last'"]
+        assert end["execution_id"] in notebook.metadata.broker.written, "else it would be added later"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -328,7 +362,7 @@ async def test_a_broker_that_comes_back_goes_on_in_the_same_notebook(
         first = await wire.execute("'first'", session="work")
         running = await wire.execute(f"print('begun')\n{gate.wait}print('ended')", session="work", wait=0)
         await printed(wire, running["execution_id"], "begun\n")
-        await until(path, lambda n: len(n.cells) == 2)
+        assert (await until(path, lambda n: len(n.cells) == 2)).cells[1].execution_count is None
         closed = await wire.execute("'closed'", session="closed")
         await until(folder(broker) / "closed.ipynb", ended(closed))
         await wire.call("close_session", session="closed")
