@@ -24,12 +24,26 @@ from ..running import PATIENCE, TOKEN, BrokerProcess
 BASE = "/user/ada/"
 """As under JupyterHub."""
 V1 = "v1.kernel.websocket.jupyter.org"
+COLLABORATION = {
+    "server": ["jupyter_server_ydoc", "jupyter_server_fileid"],
+    "lab": ["@jupyter/collaboration-extension", "@jupyter/docprovider-extension"],
+}
+"""The extensions that jupyter-collaboration is made of."""
 
 
 class ServerProcess(BrokerProcess):
-    """``jupyter server`` or ``jupyter lab``, on the same directories as a broker has that runs alone."""
+    """``jupyter server`` or ``jupyter lab``, on the same directories as a broker has that runs alone.
 
-    def __init__(self, *arguments: str, app: str = "jupyter_server", directory: BrokerProcess | None = None) -> None:
+    It is without jupyter-collaboration, unless that is asked for.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        app: str = "jupyter_server",
+        directory: BrokerProcess | None = None,
+        collaboration: bool = False,
+    ) -> None:
         super().__init__(*arguments)
         self.app = app
         self.info: BrokerInfo | None = None
@@ -40,11 +54,16 @@ class ServerProcess(BrokerProcess):
         self.log = self.root / f"server-{uuid.uuid4().hex[:6]}.log"
         self.home = self.root / "home"
         self.home.mkdir(exist_ok=True)
-        # It starts Node.js over and over, to look for language servers.
-        without = {"ServerApp": {"jpserver_extensions": {"jupyter_lsp": False}}}
-        config = self.root / "config" / "jupyter_server_config.json"
-        config.parent.mkdir(exist_ok=True)
-        config.write_text(json.dumps(without))
+        # What looks for language servers starts Node.js over and over.
+        off = ["jupyter_lsp", *([] if collaboration else COLLABORATION["server"])]
+        lab_off = [] if collaboration else COLLABORATION["lab"]
+        self._configure("jupyter_server_config", {"ServerApp": {"jpserver_extensions": dict.fromkeys(off, False)}})
+        self._configure("labconfig/page_config", {"disabledExtensions": dict.fromkeys(lab_off, True)})
+
+    def _configure(self, name: str, config: dict[str, Any]) -> None:
+        file = self.root / "config" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(config))
 
     def launch(self) -> None:
         """Start the process, and wait for nothing."""

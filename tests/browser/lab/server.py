@@ -17,8 +17,12 @@ QUIET = {"fetchNews": "false", "checkForUpdates": False}
 class LabProcess(ServerProcess):
     """``jupyter lab``, that asks nobody for news."""
 
-    def __init__(self, *arguments: str) -> None:
-        super().__init__("--expose-app-in-browser", "--LabApp.extension_manager=readonly", *arguments, app="jupyterlab")
+    def __init__(self, *arguments: str, collaboration: bool = False) -> None:
+        super().__init__(
+            *("--expose-app-in-browser", "--LabApp.extension_manager=readonly", *arguments),
+            app="jupyterlab",
+            collaboration=collaboration,
+        )
         extensions = self.root / "path" / "labextensions"
         extensions.mkdir(parents=True)
         (extensions / "jupyter-broker").symlink_to(CHECKOUT / "broker" / "lab" / "labextension")

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from ...lab.server import ServerProcess, listed, opened
+from ...notebooks_on_disk.test_live import until
 from ...running import TOKEN, Wire
 from ..conftest import DESKTOP
+from .notebook import open_notebook
 
 Picture = Callable[[Any, str], Awaitable[None]]
 
@@ -35,7 +37,7 @@ def server() -> Iterator[ServerProcess]:
     process = ServerProcess(app="jupyterlab")
     # Not a question about news over what is to be seen.
     settings = process.root / "config" / "labconfig" / "default_setting_overrides.json"
-    settings.parent.mkdir()
+    settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text('{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}')
     try:
         yield process.start()
@@ -151,6 +153,32 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_the_person_
     await picture(lab, "lab-refused")
     assert (await wire.call("get_execution", execution_id=execution["execution_id"]))["state"] == "running"
     await wire.call("kill", execution_id=execution["execution_id"])
+
+
+async def test_a_sessions_notebook_opens_on_its_live_kernel_with_what_was_run_so_far(
+    server: ServerProcess, wire: Wire, lab: Any, picture: Picture
+) -> None:
+    await wire.execute("radius = 3", session="noted")
+    await wire.execute("print('a circle')\nradius ** 2", session="noted")
+    runs = await wire.execute(
+        "import time\nprint('begun', flush=True)\nwhile radius == 3: time.sleep(0.02)", session="noted", wait=0
+    )
+    file = server.home / "broker-sessions" / "noted.ipynb"
+    await until(file, lambda notebook: "begun" in str(notebook.cells[-1].get("outputs")))
+    await lab.get_by_role("tab", name=re.compile("^File Browser")).first.click()
+    notebook = await open_notebook(lab, server, "noted")
+    await notebook.has_prompts("[1]:", "[2]:", "[ ]:")
+    assert await notebook.outputs("a circle").all_inner_texts() == ["a circle\n", "9"]
+    assert await notebook.outputs("begun").all_inner_texts() == ["begun\n"]
+    await notebook.type_below("print('it was', radius)\nradius = 4")
+    await lab.keyboard.press("Shift+Enter")
+    await notebook.outputs("it was").filter(has_text="it was 3").wait_for()
+    await picture(lab, "lab-notebook")
+    assert (await wire.done(runs["execution_id"]))["state"] == "completed"
+    history = (await wire.call("list_executions", session="noted"))["executions"]
+    assert [(each["origin"], each["title"]) for each in history if each["origin"] != "api"] == [
+        ("jupyter", "print('it was', radius)")
+    ]
 
 
 async def test_the_launcher_shows_the_kernels_with_icons_of_their_own(lab: Any, picture: Picture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ...running import TOKEN, Wire, connect
+from ...lab.server import listed
+from ...running import TOKEN, CallFailed, Wire, connect
 from ..conftest import DESKTOP
 from .server import LabProcess, Line
 
@@ -102,6 +104,11 @@ async def widen(page: Any, by: int) -> None:
     await page.mouse.down()
     await page.mouse.move(x + by, y)
     await page.mouse.up()
+
+
+async def come_to_rest(notification: Any) -> None:
+    """Wait until it has slid in."""
+    await notification.evaluate("said => Promise.all(said.getAnimations().map(animation => animation.finished))")
 
 
 async def test_what_runs_is_followed_live_and_an_interrupt_ends_it(
@@ -233,11 +240,52 @@ async def test_a_refused_shut_down_is_said_where_the_person_looks(
     await kernel.hover()
     await kernel.locator(".jp-RunningSessions-itemShutdown").click()
     said = page.locator(".Toastify__toast", has_text=f"The kernel of session '{session}' was not shut down")
-    await said.evaluate("said => Promise.all(said.getAnimations().map(animation => animation.finished))")
+    await come_to_rest(said)
     await picture(page, "panel-refused")
     await said.get_by_role("button", name="Show Broker").click()
     await page.locator(".jp-Broker-says", has_text="Interrupt first").filter(has_text="Precious").wait_for()
     await said.wait_for(state="detached")
+    await row(page, execution, "running").get_by_role("button", name="Interrupt").click()
+    await row(page, execution, "interrupted").wait_for()
+
+
+async def test_shut_down_all_leaves_what_runs_and_says_so(
+    page: Any, lab: LabProcess, wire: Wire, session: str, picture: Picture
+) -> None:
+    execution = await wire.execute(
+        "import itertools, time\nfor n in itertools.count(): print(n, flush=True); time.sleep(0.05)",
+        session=session,
+        wait=0,
+        label="Precious",
+    )
+    idle = f"{session}-idle"
+    await wire.execute("done = True", session=idle)
+    _, ordinary = lab.api("POST", "kernels", {"name": "python3"})
+    await listed(lab, idle)
+    await listed(lab, session, "busy")
+    await page.evaluate("() => jupyterapp.shell.activateById('jp-running-sessions')")
+    await page.get_by_role("button", name="Refresh List").click()
+    kernels = page.locator(".jp-RunningSessions-item.jp-mod-kernel > .jp-RunningSessions-itemLabel")
+    await kernels.nth(2).wait_for()
+    section = page.locator(".jp-RunningSessions .jp-AccordionPanel-title", has_text="Kernels")
+    await section.get_by_role("button", name="Shut Down All").click()
+    await page.locator(".jp-Dialog").get_by_role("button", name="Shut Down All").click()
+    said = page.locator(".Toastify__toast", has_text=f"The kernel of session '{session}' was not shut down")
+    await come_to_rest(said.filter(has_text="Precious"))
+    await picture(page, "panel-refused-all")
+    kept = (await wire.call("get_session", session=session))["kernel_id"]
+    assert ordinary["id"] != kept
+    await asyncio.to_thread(lab.until, lambda: [kernel["id"] for kernel in lab.api("GET", "kernels")[1]] == [kept])
+    await page.get_by_role("button", name="Refresh List").click()
+    await kernels.nth(1).wait_for(state="detached")
+    assert (await kernels.inner_text()).startswith(session)
+    assert await page.locator(".Toastify__toast").count() == 1, "nothing is said of those that were shut down"
+    with pytest.raises(CallFailed, match=idle):
+        await wire.call("get_session", session=idle)
+    lines = (await wire.call("get_execution", execution_id=execution["execution_id"]))["lines"]
+    lives = await wire.until(execution["execution_id"], lambda now: now["lines"] > lines)
+    assert (lives["state"], lives["kernel_state"]) == ("running", execution["kernel_state"])
+    await said.get_by_role("button", name="Show Broker").click()
     await row(page, execution, "running").get_by_role("button", name="Interrupt").click()
     await row(page, execution, "interrupted").wait_for()
 
