@@ -60,7 +60,8 @@ def test_a_person_sees_the_output_grow_and_only_what_is_new_is_sent(together: To
     long = "x" * 100_000 + "\n"
     together.broker(record("a", run=Run.RUNNING, count=None, n=2), long)
     set_anew: list[str] = []
-    together.person.ycells[0].observe(lambda event: set_anew.extend(event.keys))
+    shown = together.person.ycells[0]
+    shown.observe(lambda event: set_anew.extend(event.keys))
     sent = together.broker(record("a", run=Run.RUNNING, count=None, n=3), long + "more\n")
     assert set_anew == [], "JupyterLab takes a cell whose number is set for one that is over"
     assert together.seen[0]["outputs"][0]["text"] == long + "more\n"
