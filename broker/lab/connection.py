@@ -19,7 +19,7 @@ from tornado.websocket import WebSocketClosedError
 from ..core import messages as m
 from ..core.errors import BrokerError
 from ..core.stdin import split_lines
-from .kernels import LabKernel, SharedKernels, is_others
+from .kernels import LabKernel, SharedKernels, is_others, says_idle
 from .watching import Frames, Watching
 
 log = logging.getLogger(__name__)
@@ -143,8 +143,14 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
 
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
         """Pass a message of the kernel on, unless it is about a cell that is told of from the journal."""
-        if self._kernel is None or stream.channel != "iopub" or not is_others(outgoing_msg, self._own):
+        if self._kernel is None or stream.channel != "iopub":
             super().handle_outgoing_message(stream, outgoing_msg)
+        elif not is_others(outgoing_msg, self._own):
+            idle = says_idle(outgoing_msg)
+            super().handle_outgoing_message(stream, outgoing_msg)
+            # With what this client has asked for; to JupyterLab it would be idle altogether.
+            if idle and self._watching is not None:
+                self._spawn(self._watching.say_busy())
 
     async def _write(self, frames: Frames) -> None:
         channel, header, parent, content, buffers = frames

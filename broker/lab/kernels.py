@@ -39,12 +39,17 @@ class KernelInfo(NamedTuple):
     content: bytes
 
 
-class _Parent(msgspec.Struct, frozen=True):
+class _Header(msgspec.Struct, frozen=True):
     msg_id: str = ""
     msg_type: str = ""
 
 
-_parent = msgspec.json.Decoder(_Parent)
+class _Status(msgspec.Struct, frozen=True):
+    execution_state: str = ""
+
+
+_header = msgspec.json.Decoder(_Header)
+_status = msgspec.json.Decoder(_Status)
 
 
 class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
@@ -211,8 +216,16 @@ def share(manager: MappingKernelManager, broker: Broker) -> SharedKernels:
 
 def is_others(frames: list[Any], own: set[str]) -> bool:
     """Whether a message on IOPub is about a cell that is none of a client's own. Frames as ZeroMQ has them."""
-    parent = _parent.decode(frames[frames.index(DELIMITER) + 3])
+    parent = _header.decode(frames[frames.index(DELIMITER) + 3])
     return parent.msg_type == "execute_request" and parent.msg_id not in own
+
+
+def says_idle(frames: list[Any]) -> bool:
+    """Whether a message on IOPub says that the kernel is done with something. Frames as ZeroMQ has them."""
+    at = frames.index(DELIMITER)
+    return (
+        _header.decode(frames[at + 2]).msg_type == "status" and _status.decode(frames[at + 5]).execution_state == "idle"
+    )
 
 
 def alive_in(runner: Runner) -> list[ExecutionRecord]:

@@ -99,6 +99,8 @@ class Watching:
         self._page = page
         self._kernel_session = ""
         self._shown: set[str] = set()
+        self._busy: set[str] = set()
+        """The executions of which it was said that they run, and not yet that they are over."""
         self._text: tuple[str, str, list[str]] | None = None
         """What is still to be sent of a stream: whose, its name, and what is in it."""
         self._displays: defaultdict[str, set[str]] = defaultdict(set)
@@ -117,6 +119,7 @@ class Watching:
         # Of messages that do not all bear the kernel's session, JupyterLab drops some.
         self._kernel_session = (await self._kernel.info).session
         await self._state("busy" if session.busy else "idle", next(iter(self._shown), "none"))
+        self._busy |= self._shown
         after = since
         for id in self._shown:
             first = await self._journal.read(Scope(execution_id=id), 0, 1)
@@ -137,6 +140,12 @@ class Watching:
         for record in self._running():
             if record.execution_id in self._shown:
                 await self._say(record.execution_id, f"\n[{text}]\n")
+
+    async def say_busy(self) -> None:
+        """Say once more that the kernel is busy, if others' executions run there. When they end, that is said too."""
+        await self._flush()  # now, so that between the question and the answer nothing else is said
+        if self._busy:
+            await self._state("busy", next(iter(self._busy)))
 
     async def _wait(self, scope: Scope, after: int) -> None:
         """Until there is more to tell, or to draw."""
@@ -162,6 +171,7 @@ class Watching:
             await self._output(event, id)
         elif event.type == EventType.EXECUTION_COUNT:
             await self._state("busy", id)
+            self._busy.add(id)
             count = _count.decode(event.body).execution_count
             await self._publish("execute_input", id, {"code": self._journal.code(id), "execution_count": count})
         elif event.type == EventType.INPUT_REQUEST:
@@ -177,6 +187,7 @@ class Watching:
     async def _over(self, id: str, end: _End) -> None:
         if end.state in (Run.KILLED, Run.LOST):
             await self._say(id, f"\n[{end.state}: {end.reason}]\n")
+        self._busy.discard(id)
         await self._state("idle", id)
         # The kernel has one state, and others may be running in it.
         if running := self._running():

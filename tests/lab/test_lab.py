@@ -168,6 +168,29 @@ async def test_a_persons_cell_runs_beside_the_agents_and_comes_from_the_kernel(
         assert kernel.text(id) == "x\n"
 
 
+async def test_a_kernel_is_busy_to_a_person_whose_own_cell_ends_while_the_agents_runs(
+    server: ServerProcess, wire: Wire, session: str
+) -> None:
+    id = await begin(wire, session, "x = 1\nprint('x')\nwhile x == 1: pass")
+    async with opened(server, (await listed(server, session, "busy"))["kernel"]["id"]) as kernel:
+        await kernel.until(lambda m: m["type"] == "stream")
+
+        def states() -> list[tuple[str, str]]:
+            return [
+                (m["parent"]["msg_id"], m["content"]["execution_state"])
+                for m in kernel.messages
+                if m["type"] == "status"
+            ]
+
+        for own in (await kernel.execute("1"), await kernel.send("comm_info_request", {})):
+            await kernel.idle(own)
+            await kernel.until(lambda _, own=own: (id, "busy") in states()[states().index((own, "idle")) :])
+        last = await kernel.execute("x = 2")
+        await kernel.idle(last)
+        await kernel.until(lambda _: (id, "idle") in states())
+        assert states()[-1][1] == "idle"
+
+
 async def test_a_persons_cell_is_on_record_and_other_people_see_it_once(
     server: ServerProcess, wire: Wire, session: str
 ) -> None:
