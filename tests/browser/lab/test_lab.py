@@ -65,6 +65,7 @@ async def lab(chromium: Any, server: ServerProcess) -> AsyncIterator[Any]:
 
 async def open_console(lab: Any, session: str) -> Any:
     """Open a session from the list of what runs, as one does."""
+    await lab.get_by_role("button", name="Refresh List").click()  # else it does so every ten seconds
     await lab.locator(f".jp-RunningSessions-itemLabel[title='broker-sessions/{session}']").click()
     console = lab.locator(".jp-ConsolePanel:visible")
     await console.wait_for()
