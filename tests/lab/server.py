@@ -24,10 +24,11 @@ from ..running import PATIENCE, TOKEN, BrokerProcess
 BASE = "/user/ada/"
 """As under JupyterHub."""
 V1 = "v1.kernel.websocket.jupyter.org"
-COLLABORATION = ("jupyter_server_ydoc", "jupyter_server_fileid")
-COLLABORATION_IN_LAB = ("@jupyter/collaboration-extension", "@jupyter/docprovider-extension")
-LANGUAGE_SERVERS = ("jupyter_lsp",)
-"""It starts Node.js over and over, to look for some."""
+COLLABORATION = {
+    "server": ["jupyter_server_ydoc", "jupyter_server_fileid"],
+    "lab": ["@jupyter/collaboration-extension", "@jupyter/docprovider-extension"],
+}
+"""The extensions that jupyter-collaboration is made of."""
 
 
 class ServerProcess(BrokerProcess):
@@ -53,15 +54,14 @@ class ServerProcess(BrokerProcess):
         self.log = self.root / f"server-{uuid.uuid4().hex[:6]}.log"
         self.home = self.root / "home"
         self.home.mkdir(exist_ok=True)
-        without = (*LANGUAGE_SERVERS, *(() if collaboration else COLLABORATION))
-        page = {"disabledExtensions": {} if collaboration else dict.fromkeys(COLLABORATION_IN_LAB, True)}
-        self._configure(
-            "jupyter_server_config.json", {"ServerApp": {"jpserver_extensions": dict.fromkeys(without, False)}}
-        )
-        self._configure("labconfig/page_config.json", page)
+        # What looks for language servers starts Node.js over and over.
+        off = ["jupyter_lsp", *([] if collaboration else COLLABORATION["server"])]
+        lab_off = [] if collaboration else COLLABORATION["lab"]
+        self._configure("jupyter_server_config", {"ServerApp": {"jpserver_extensions": dict.fromkeys(off, False)}})
+        self._configure("labconfig/page_config", {"disabledExtensions": dict.fromkeys(lab_off, True)})
 
     def _configure(self, name: str, config: dict[str, Any]) -> None:
-        file = self.root / "config" / name
+        file = self.root / "config" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(config))
 

@@ -65,6 +65,7 @@ async def lab(chromium: Any, server: ServerProcess) -> AsyncIterator[Any]:
 
 async def open_console(lab: Any, session: str) -> Any:
     """Open a session from the list of what runs, as one does."""
+    await lab.get_by_role("button", name="Refresh List").click()  # else it does so every ten seconds
     await lab.locator(f".jp-RunningSessions-itemLabel[title='broker-sessions/{session}']").click()
     console = lab.locator(".jp-ConsolePanel:visible")
     await console.wait_for()
@@ -160,7 +161,9 @@ async def test_a_sessions_notebook_opens_on_its_live_kernel_with_what_was_run_so
 ) -> None:
     await wire.execute("radius = 3", session="noted")
     await wire.execute("print('a circle')\nradius ** 2", session="noted")
-    runs = await wire.execute("print('begun', flush=True)\nwhile radius == 3: pass", session="noted", wait=0)
+    runs = await wire.execute(
+        "import time\nprint('begun', flush=True)\nwhile radius == 3: time.sleep(0.02)", session="noted", wait=0
+    )
     file = server.home / "broker-sessions" / "noted.ipynb"
     await until(file, lambda notebook: "begun" in str(notebook.cells[-1].get("outputs")))
     await lab.get_by_role("tab", name=re.compile("^File Browser")).first.click()

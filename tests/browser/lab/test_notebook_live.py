@@ -40,7 +40,8 @@ AGENTS = f"print('I see', margin)\n{GROWS}"
 def lab() -> Iterator[LabProcess]:
     server = LabProcess(collaboration=True)
     try:
-        yield server.start()  # type: ignore[misc]
+        server.start()
+        yield server
     finally:
         server.destroy()
 

@@ -231,11 +231,13 @@ async def test_a_console_on_the_sessions_kernel_is_opened_once(
 
 
 async def test_a_refused_shut_down_is_said_where_the_person_looks(
-    page: Any, wire: Wire, session: str, picture: Picture
+    page: Any, lab: LabProcess, wire: Wire, session: str, picture: Picture
 ) -> None:
     execution = await wire.execute("import time; time.sleep(1000)", session=session, wait=0, label="Precious")
     await row(page, execution, "running").wait_for()
+    await listed(lab, session, "busy")
     await page.evaluate("() => jupyterapp.shell.activateById('jp-running-sessions')")
+    await page.get_by_role("button", name="Refresh List").click()
     kernel = page.locator(f".jp-RunningSessions-itemLabel[title^='{session} ']").locator("xpath=..")
     await kernel.hover()
     await kernel.locator(".jp-RunningSessions-itemShutdown").click()
