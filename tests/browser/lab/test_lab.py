@@ -174,8 +174,9 @@ async def test_a_sessions_notebook_opens_on_its_live_kernel_with_what_was_run_so
     await notebook.type_below("print('it was', radius)\nradius = 4")
     await lab.keyboard.press("Shift+Enter")
     await notebook.outputs("it was").filter(has_text="it was 3").wait_for()
-    await picture(lab, "lab-notebook")
     assert (await wire.done(runs["execution_id"]))["state"] == "completed"
+    await lab.get_by_text("| Idle").wait_for()
+    await picture(lab, "lab-notebook")
     history = (await wire.call("list_executions", session="noted"))["executions"]
     assert [(each["origin"], each["title"]) for each in history if each["origin"] != "api"] == [
         ("jupyter", "print('it was', radius)")
