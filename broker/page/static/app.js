@@ -5,7 +5,7 @@ import { $, SAYS, h, setText } from "./dom.js";
 import { List } from "./list.js";
 import { Search } from "./search.js";
 import { Store } from "./store.js";
-import { Wire } from "./wire.js";
+import { Wire, admission } from "./wire.js";
 
 const TOKEN = "broker.token";
 const SAID_FOR = 6000;
@@ -31,12 +31,14 @@ function takeToken() {
   return true;
 }
 
-function enter() {
+async function enter() {
   wire?.close();
   const token = sessionStorage.getItem(TOKEN);
-  $("entrance").hidden = Boolean(token);
-  $("app").hidden = !token;
-  if (!token) {
+  const known = Boolean(token) || (await admission(null)) === true;
+  if (sessionStorage.getItem(TOKEN) !== token) return; // meanwhile one came
+  $("entrance").hidden = known;
+  $("app").hidden = !known;
+  if (!known) {
     $("token").focus();
     return;
   }
@@ -65,8 +67,10 @@ $("token-form").addEventListener("submit", (event) => {
 
 function connection(state) {
   if (state === "unauthorized") {
+    setText($("token-why"), sessionStorage.getItem(TOKEN)
+      ? "The broker does not know this token: it may be a new broker."
+      : "The server does not know you any longer. Log in to it again, or give its token here.");
     sessionStorage.removeItem(TOKEN);
-    setText($("token-why"), "The broker does not know this token: it may be a new broker.");
     enter();
     return;
   }

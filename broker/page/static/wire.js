@@ -1,4 +1,6 @@
 // The broker's WebSocket: calls, and events. Comes back by itself when the connection is lost.
+//
+// A token of null is none: then the cookie of the server that the broker runs in says who calls.
 
 const API = "api/broker/v1/";
 const LONGEST_PAUSE = 4000;
@@ -36,7 +38,7 @@ export class Wire {
     this.onstate("connecting");
     const url = new URL(`${API}ws`, document.baseURI.split("#")[0]);
     url.protocol = url.protocol.replace("http", "ws");
-    const socket = (this.#socket = new WebSocket(url, ["broker.v1", `broker.token.${this.#token}`]));
+    const socket = (this.#socket = new WebSocket(url, ["broker.v1", ...(this.#token ? [`broker.token.${this.#token}`] : [])]));
     socket.onopen = () => this.#opened(socket);
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     socket.onclose = () => this.#closed(socket);
@@ -86,7 +88,7 @@ export class Wire {
     if (socket !== this.#socket) return;
     this.onstate("connecting");
     // A browser does not tell why a WebSocket was refused; HTTP does.
-    if (await this.#isRefused()) {
+    if ((await admission(this.#token)) === false) {
       if (socket === this.#socket) this.onstate("unauthorized");
       return;
     }
@@ -95,20 +97,21 @@ export class Wire {
     this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE);
   }
 
-  async #isRefused() {
-    try {
-      const headers = { Authorization: `Bearer ${this.#token}` };
-      const { status } = await fetch(`${API}openrpc.json`, { method: "GET", headers, cache: "no-store" });
-      return status === 401;
-    } catch {
-      return false;
-    }
-  }
-
   #now() {
     if (!this.#socket || this.#socket.readyState !== WebSocket.CLOSED) return;
     clearTimeout(this.#timer);
     this.connect();
+  }
+}
+
+/** Whether the broker lets this reader in; undefined where it cannot be asked. */
+export async function admission(token) {
+  try {
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const { ok, status } = await fetch(`${API}openrpc.json`, { headers, cache: "no-store" });
+    return ok ? true : status === 401 ? false : undefined;
+  } catch {
+    return undefined;
   }
 }
 

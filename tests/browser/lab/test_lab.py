@@ -183,6 +183,21 @@ async def test_a_sessions_notebook_opens_on_its_live_kernel_with_what_was_run_so
     ]
 
 
+async def test_who_is_logged_in_to_the_server_answers_on_the_brokers_page_without_a_token(
+    server: ServerProcess, wire: Wire, lab: Any, picture: Picture
+) -> None:
+    execution = await wire.execute("print('Hello', input('Your name: '))", session="asked")
+    page = await lab.context.new_page()
+    await page.goto(f"{server.url}broker/#/{execution['execution_id']}")
+    await page.locator("#answer").fill("Ada")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("Hello Ada").first.wait_for()
+    await picture(page, "page-in-server")
+    await lab.context.clear_cookies()
+    await page.reload()
+    await page.get_by_label("Token").wait_for()
+
+
 async def test_the_launcher_shows_the_kernels_with_icons_of_their_own(lab: Any, picture: Picture) -> None:
     seen = set()
     for name in ("Python 3 (nothing lost)", "JavaScript (nothing lost)"):
