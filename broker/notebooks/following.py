@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SETTLE = 0.05
 """Seconds in which what comes together is taken together."""
 LOOK = 2.0
-"""Seconds between two looks at whether people have saved, renamed or deleted a notebook."""
+"""Seconds between two looks at whether people have opened, saved, renamed or deleted a notebook."""
 CURSOR = ".broker-cursor.json"
 
 
@@ -186,6 +186,7 @@ class Notebooks:
                 # A notebook that was deleted is made again when there is something to write.
                 book.is_complete = book.path is None
             self._writer.give_up_waiting(book)
+            await self._writer.show_running(book)
         await self._save_cursor()
 
     async def _save_cursor(self) -> None:

@@ -64,6 +64,13 @@ class SharedNotebook:
                 document.ycells[-1]["execution_state"] = made_state
             document.ydoc.get("meta", type=_kinds().Map)["metadata"]["broker"] = _for_javascript(changes.metadata)
 
+    def show_running(self, executions: set[str]) -> None:
+        """Mark the cells of what runs: no file has such a mark, and so no document that was just opened."""
+        for cell in self._document.ycells:
+            broker = cell["metadata"].get("broker") or {}
+            if broker.get("execution_id") in executions:
+                _set(cell, "execution_state", _state({"broker": broker}))
+
     def _update(self, cell: Any, update: dict[str, Any]) -> None:
         self._show(cell["outputs"], update["outputs"])
         for key in ("broker", "execution"):

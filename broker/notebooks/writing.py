@@ -134,6 +134,13 @@ class Writer:
         book.running -= {record.execution_id for record in records}
         book.running |= {record.execution_id for record in records if not record.run.ended}
 
+    async def show_running(self, book: Book) -> None:
+        """Mark what runs in the notebook, if people have it open together."""
+        if self._shared and book.path and book.running:
+            document = await self._shared.open(self._relative(book.path))
+            if document:
+                document.show_running(book.running)
+
     async def _records(self, book: Book, ids: set[str] | None) -> list[ExecutionRecord]:
         """These executions, or all of the session, in order."""
         session = book.session

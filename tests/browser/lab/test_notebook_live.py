@@ -126,6 +126,19 @@ async def test_a_cell_appears_grows_and_ends_before_the_readers_eyes(
     await picture(page, "notebook-ended")
 
 
+async def test_a_notebook_that_is_opened_shows_what_runs_though_it_prints_nothing(
+    page: Any, lab: LabProcess, wire: Wire, session: str, tmp_path: Path
+) -> None:
+    execution = await wire.execute("print('low water'); wait_for('flood')", session=session, wait=0)
+    file = lab.home / "broker-sessions" / f"{session}.ipynb"
+    await saved(file, lambda notebook: len(notebook.cells) == 2 and "low water" in str(notebook.cells[1].outputs))
+    notebook = await open_notebook(page, lab, session)
+    await notebook.has_prompts("[1]:", "[*]:")
+    (tmp_path / "flood").touch()
+    assert (await wire.done(execution["execution_id"]))["state"] == "completed"
+    await notebook.has_prompts("[1]:", "[2]:")
+
+
 async def test_a_persons_cell_is_kept_beside_what_the_agent_runs_next(
     page: Any, lab: LabProcess, wire: Wire, session: str, tmp_path: Path, picture: Picture
 ) -> None:
