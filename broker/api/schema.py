@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import msgspec
@@ -30,6 +31,10 @@ def openrpc() -> dict[str, Any]:
     """The description, as https://spec.open-rpc.org has it. Notifications are under ``x-notifications``."""
     used = [type for method in METHODS.values() for type in (method.params, method.result)]
     schemas, components = msgspec.json.schema_components([*used, *NOTIFICATIONS.values()], ref_template=REF)
+    for component in components.values():
+        if said := component.get("description"):
+            # How a docstring is indented depends on the version of Python.
+            component["description"] = inspect.cleandoc(said)
     by_type = dict(zip([*used, *NOTIFICATIONS.values()], schemas, strict=True))
     return {
         "openrpc": "1.3.2",

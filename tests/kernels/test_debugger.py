@@ -118,15 +118,18 @@ def test_a_breakpoint_is_hit_in_what_runs_already(
     assert kernel.run("1 + 1", lane)["status"] == "ok"
 
 
-def test_what_is_stopped_at_a_breakpoint_can_be_interrupted(kernel: OwnKernel, debug: Debugger, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lane", "code", "line"), [("main", IN_A_LOOP, 5), ("lane-1", IN_A_FUNCTION, 4)])
+def test_what_is_stopped_at_a_breakpoint_can_be_interrupted(
+    kernel: OwnKernel, debug: Debugger, tmp_path: Path, lane: str, code: str, line: int
+) -> None:
     gate = tmp_path / "gate"
     gate.touch()
-    code = IN_A_FUNCTION.format(gate=str(gate))
-    execution = kernel.execute(code)
+    code = code.format(gate=str(gate))
+    execution = kernel.execute(code, lane)
     kernel.until(lambda: "begun" in kernel.text(execution))
     debug.attach()
     path = debug("dumpCell", code=code)["sourcePath"]
-    debug("setBreakpoints", source={"path": path}, breakpoints=[{"line": 4}])
+    debug("setBreakpoints", source={"path": path}, breakpoints=[{"line": line}])
     debug("configurationDone")
     debug.event("stopped")
     kernel.interrupt(execution)
@@ -134,4 +137,4 @@ def test_what_is_stopped_at_a_breakpoint_can_be_interrupted(kernel: OwnKernel, d
     assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
     debug.event("continued")
     debug("disconnect", restart=False)
-    assert kernel.run("i")["status"] == "ok"
+    assert kernel.run("i", lane)["status"] == "ok"

@@ -266,7 +266,8 @@ work()
         assert kernel.done(execution)["status"] == "ok"
         said = [f"{what} {me}" for what in ("run", "system", "passed", "background", "forked")]
         assert kernel.text(execution).splitlines() == said
-        assert kernel.text(execution, "stderr") == f"err {me}\n"
+        # From Python 3.12 on it warns of a fork beside threads.
+        assert kernel.text(execution, "stderr").splitlines()[:1] == [f"err {me}"]
 
 
 def test_a_process_that_outlives_its_cell_is_still_heard_under_it(kernel: OwnKernel) -> None:

@@ -17,7 +17,7 @@ import zmq
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import default
 
-from .cells import descendants
+from .children import descendants
 from .outbox import Outbox
 from .wire import OutboxThread, Session, lift_limits
 

@@ -7,18 +7,16 @@ the cell that began last.
 
 from __future__ import annotations
 
-import os
-import signal
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from pathlib import Path
 from subprocess import Popen
 from threading import Lock
 from typing import Any
 
 from . import descriptors
+from .children import Interrupt
 from .interrupts import Lane
 
 
@@ -36,6 +34,7 @@ class Cell:
         "lane",
         "outputs",
         "parent",
+        "passes_breakpoints",
         "payload",
         "result",
         "result_message",
@@ -62,6 +61,7 @@ class Cell:
         """Where it executes."""
         self.interrupted = False
         """Its task was cancelled by an interrupt."""
+        self.passes_breakpoints = False
         self.traceback: list[str] | None = None
         self.traceback_of_display = False
         self.transformed: tuple[str, str] | None = None
@@ -70,23 +70,9 @@ class Cell:
         self.result: Any = None
         self.result_message: dict[str, Any] | None = None
 
-    def interrupt_children(self) -> None:
-        """Send SIGINT to the processes that it has started, and theirs, as a terminal would."""
-        for child in [child for ref in self.children if (child := ref()) is not None]:
-            # Without a pid it is only just being started: who starts it is interrupted in any case.
-            if child.returncode is None and child.pid is not None:
-                for pid in [child.pid, *descendants(child.pid)]:
-                    with suppress(OSError):
-                        os.kill(pid, signal.SIGINT)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """The processes that ``pid`` has started, and theirs. None where the system does not tell (``proc(5)``)."""
-    with suppress(OSError, ValueError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                yield child
-                yield from descendants(child)
+    def interrupt_children(self) -> Interrupt:
+        """Send SIGINT to the processes that it has started."""
+        return Interrupt([child for ref in self.children if (child := ref()) is not None])
 
 
 _NONE = Cell({})
@@ -158,4 +144,4 @@ class Cells:
 
 cells = Cells()
 
-__all__ = ["Cell", "Cells", "cells", "descendants"]
+__all__ = ["Cell", "Cells", "cells"]

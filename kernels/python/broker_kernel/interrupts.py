@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _real_sleep = time.sleep
-SIGNAL_AGAIN = 0.05
+AGAIN = 0.05
 """Seconds between two signals of one interrupt."""
+CHILDREN_AGAIN = 4
+"""How often child processes are looked at."""
 
 
 class Lane:
@@ -56,39 +58,52 @@ class Lane:
         """Its open matplotlib figures, once there are any."""
 
     def interrupt(self) -> None:
-        """Interrupt what it executes. Called from any thread, and in the main thread by the signal's handler."""
+        """Interrupt what it executes. Called in the control thread."""
         cell = self.cell
         if cell is None:
             return
-        cell.interrupt_children()
+        children = cell.interrupt_children()
+        for number in range(1, CHILDREN_AGAIN):
+            asyncio.get_running_loop().call_later(number * AGAIN, children.again)
         if cell.task is not None and not self.stepping:
-            cell.interrupted = True
-            assert self.loop is not None
-            self.loop.call_soon_threadsafe(self._cancel, cell)
-        elif self.is_main and get_ident() != self.thread_id:
+            self._cancel_soon(cell)
+        elif self.is_main:
             self.unheard = True
             self._signal()
-        elif self.is_main:
-            self._raise_here()
         else:
             self._raise_there()
+
+    def on_sigint(self) -> None:
+        """The signal's handler, in the main thread. It may also be somebody else's."""
+        ours, self.unheard = self.unheard, False
+        cell = self.cell
+        if cell is None:
+            return
+        if not ours:
+            cell.interrupt_children()
+        if cell.task is not None and not self.stepping:
+            self._cancel_soon(cell)
+        elif self.in_user_code and not self.protected:
+            raise KeyboardInterrupt
+        else:
+            self.pending = True
 
     def _signal(self) -> None:
         """Send SIGINT until its handler has run: one that comes just before a system call does not end that call."""
         kill, thread_id = signal.pthread_kill, self.thread_id
         if self.unheard:
             kill(thread_id, signal.SIGINT)
-            asyncio.get_running_loop().call_later(SIGNAL_AGAIN, self._signal)
+            asyncio.get_running_loop().call_later(AGAIN, self._signal)
+
+    def _cancel_soon(self, cell: Cell) -> None:
+        cell.interrupted = True
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self._cancel, cell)
 
     def _cancel(self, cell: Cell) -> None:
         # Unless its turn came first, and it was raised then.
         if cell.interrupted and cell.task is not None:
             cell.task.cancel()
-
-    def _raise_here(self) -> None:
-        if self.in_user_code and not self.protected:
-            raise KeyboardInterrupt
-        self.pending = True
 
     def _raise_there(self) -> None:
         thread_id = self.thread_id

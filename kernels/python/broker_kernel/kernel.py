@@ -23,7 +23,7 @@ from IPython.core import debugger
 from traitlets import Type
 
 from . import debugging, descriptors
-from .cells import cells
+from .cells import Cell, cells
 from .interrupts import Lane, current_lane, lanes
 from .prompts import Prompts
 from .routing import GUEST, Request, Routing, packed_header
@@ -147,17 +147,19 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
     # Interrupts
 
     def _on_sigint(self, signum: int, frame: object) -> None:
-        self._main.unheard = False
-        self._main.interrupt()
+        self._main.on_sigint()
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Interrupt the execution that the request names; the main shell's if it names none."""
         wanted = parent.get("content", {}).get("execution_id")
-        await debugging.go_on(getattr(self, "debugger", None))
-        for lane in list(lanes.values()):
-            cell = lane.cell
-            if cell is not None and (cell.id == wanted or (wanted is None and lane.is_main)):
-                lane.interrupt()
+
+        def meant() -> list[tuple[Lane, Cell]]:
+            running = [(lane, lane.cell) for lane in list(lanes.values()) if lane.cell is not None]
+            return [(lane, cell) for lane, cell in running if cell.id == wanted or (wanted is None and lane.is_main)]
+
+        await debugging.go_on(getattr(self, "debugger", None), [cell for _, cell in meant()])
+        for lane, _ in meant():
+            lane.interrupt()
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
 
     # Debugging
