@@ -44,6 +44,10 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._back)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """By its own clock, a timeout is over at once."""
+        await super().shutdown_default_executor()
+
     def _back(self, future: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
 
