@@ -100,7 +100,15 @@ class Broker:
         runner = Runner(session, self.journal, self._make_driver)
         self._runners[record.session_id] = runner
         self._names[record.owner, record.name] = record.session_id
+        runner.when_over(lambda: self._forget(record))
         return runner
+
+    def _forget(self, record: SessionRecord) -> None:
+        if record.closed_at is None:
+            return  # the broker stops, and the next one takes it up
+        self._runners.pop(record.session_id, None)
+        if self._names.get((record.owner, record.name)) == record.session_id:
+            del self._names[record.owner, record.name]
 
     def session(self, owner: str, ref: str) -> Runner:
         """The open session with this id or name.
@@ -152,7 +160,8 @@ class Broker:
             raise LimitReached(f"{self._max_sessions} sessions are open; close one with close_session")
         session_id = new_session_id()
         name = name or session_id
-        if (owner, name) in self._names:
+        namesake = self._runners.get(self._names.get((owner, name), ""))
+        if namesake and not namesake.session.closed:
             raise InvalidParams(f"session {name!r} exists already; use it, or choose another name")
         record = SessionRecord(
             session_id=session_id,
@@ -204,9 +213,6 @@ class Broker:
         """End a session with its executions and its kernel. Its history stays."""
         await runner.submit(m.Close())
         await runner.closed()
-        record = runner.session.record
-        self._runners.pop(record.session_id, None)
-        self._names.pop((record.owner, record.name), None)
 
     # Executions
 
