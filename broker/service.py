@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -153,7 +152,7 @@ class Broker:
                 f"there is no kernelspec {kernel!r}; installed are {', '.join(sorted(installed)) or 'none'}",
                 installed=sorted(installed),
             )
-        directory = os.path.abspath(os.path.expanduser(working_directory or "."))
+        directory = _absolute(working_directory or ".")
         if not os.path.isdir(directory):
             raise WorkingDirectoryMissing(f"{directory} is not a directory; create it, or name another")
         if len(self._runners) >= self._max_sessions:
@@ -307,10 +306,8 @@ class Broker:
             raise InvalidParams(
                 f"session {record.name!r} runs kernel {record.kernel!r}; leave kernel out, or use another session"
             )
-        if working_directory is not None and Path(working_directory).expanduser().absolute() != Path(
-            record.working_directory
-        ):
-            if not os.path.isdir(os.path.expanduser(working_directory)):
+        if working_directory is not None and _absolute(working_directory) != record.working_directory:
+            if not os.path.isdir(_absolute(working_directory)):
                 raise WorkingDirectoryMissing(f"{working_directory} is not a directory; create it, or name another")
             raise InvalidParams(
                 f"session {record.name!r} was started in {record.working_directory}; leave working_directory out, "
@@ -395,3 +392,7 @@ class Broker:
         """Let go of every kernel. They run on."""
         await asyncio.gather(*(runner.leave() for runner in self._runners.values()))
         self._runners.clear()
+
+
+def _absolute(directory: str) -> str:
+    return os.path.abspath(os.path.expanduser(directory))

@@ -233,3 +233,14 @@ async def test_what_is_asked_of_a_session_together_with_its_end_is_answered(wire
 async def _is_closed(wire: Wire, session_id: str) -> bool:
     found = await wire.call("get_session", session=session_id)
     return bool(found["kernel_state"] == "closed")
+
+
+async def test_a_working_directory_is_the_same_however_it_is_written(wire: Wire, tmp_path: Path) -> None:
+    roundabout = f"{tmp_path}/../{tmp_path.name}/"
+    for _ in range(2):
+        execution = await wire.execute("import os; print(os.getcwd())", session="there", working_directory=roundabout)
+        assert execution["text"] == f"{tmp_path}\n"
+    with pytest.raises(CallFailed) as refused:
+        await wire.execute("1", session="there", working_directory="~nobody-of-this-name/x")
+    assert refused.value.type == "working_directory_missing"
+    await wire.call("close_session", session="there")
