@@ -23,6 +23,7 @@ from .auth import SUBPROTOCOL, Gate
 from .http import Entrance
 from .methods import Caller
 from .rpc import Rpc, RpcError, failure, notification
+from .types import BrokerStatus
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ def status(journal: Journal) -> bytes:
     """Whether what happens can be written down, how many events wait for that, and since when."""
     began = journal.writer.stalled_since
     since = None if began is None else iso(began)
-    return msgspec.json.encode({"stalled": journal.stalled, "pending": journal.pending, "since": since})
+    return msgspec.json.encode(BrokerStatus(stalled=journal.stalled, pending=journal.pending, since=since))
 
 
 def _frame(message: bytes) -> bytes:
