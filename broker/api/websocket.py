@@ -154,8 +154,8 @@ class Socket(Entrance, WebSocketHandler):
 
     async def _follow(self, subscription: str, scope: Scope, after: int) -> None:
         head = b'{"jsonrpc":"2.0","method":"event","params":{"subscription":"%s","event":' % subscription.encode()
-        # The reply that names the subscription goes first.
-        await asyncio.sleep(0)
+        # The reply that names the subscription goes first, and has begun to wait for the same.
+        await self._journal.settled()
         while True:
             page = await self._journal.read(scope, after)
             mine = [line for line in page.lines if scope is not EVERYTHING or self._is_mine(line.stored.session_id)]
