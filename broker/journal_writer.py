@@ -167,7 +167,9 @@ class Writer:
 
     async def settled(self) -> None:
         """Wait until what can be read by now is on disk for good."""
-        while self._settled < self._transactions:
+        wanted = self._transactions
+        # Fewer, should one of them fail after all; never more, or those who write on would be waited for, too.
+        while self._settled < min(wanted, self._transactions):
             self._settling.append(self._loop.create_future())
             await self._settling[-1]
 

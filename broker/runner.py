@@ -17,7 +17,7 @@ from copy import copy
 from typing import Any
 
 from .core import messages as m
-from .core.errors import BrokerError
+from .core.errors import BrokerError, UnknownSession
 from .core.events import Event
 from .core.records import ExecutionRecord, SessionRecord
 from .core.session import Session
@@ -93,6 +93,11 @@ class Runner:
         The future has the session's result once the events are on disk, or its :class:`BrokerError`.
         """
         answer: asyncio.Future[Any] = self._loop.create_future()
+        if self.session.closed:
+            # Nobody may be left to take it.
+            name = self.session.record.name
+            answer.set_exception(UnknownSession(f"session {name!r} was closed; use another, or create it again"))
+            return answer
         self._inbox.append((input, answer))
         self._called.set()
         return answer
@@ -116,6 +121,10 @@ class Runner:
     async def closed(self) -> None:
         """Wait until the session is closed and nothing is left to do."""
         await asyncio.wait([self._task])
+
+    def when_over(self, tell: Callable[[], object]) -> None:
+        """Call ``tell`` when the session is closed and nothing is left to do, or when it was left."""
+        self._task.add_done_callback(lambda _: tell())
 
     async def _run(self) -> None:
         try:

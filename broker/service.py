@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -100,7 +99,15 @@ class Broker:
         runner = Runner(session, self.journal, self._make_driver)
         self._runners[record.session_id] = runner
         self._names[record.owner, record.name] = record.session_id
+        runner.when_over(lambda: self._forget(record))
         return runner
+
+    def _forget(self, record: SessionRecord) -> None:
+        if record.closed_at is None:
+            return  # the broker stops, and the next one takes it up
+        self._runners.pop(record.session_id, None)
+        if self._names.get((record.owner, record.name)) == record.session_id:
+            del self._names[record.owner, record.name]
 
     def session(self, owner: str, ref: str) -> Runner:
         """The open session with this id or name.
@@ -145,14 +152,15 @@ class Broker:
                 f"there is no kernelspec {kernel!r}; installed are {', '.join(sorted(installed)) or 'none'}",
                 installed=sorted(installed),
             )
-        directory = os.path.abspath(os.path.expanduser(working_directory or "."))
+        directory = _absolute(working_directory or ".")
         if not os.path.isdir(directory):
             raise WorkingDirectoryMissing(f"{directory} is not a directory; create it, or name another")
         if len(self._runners) >= self._max_sessions:
             raise LimitReached(f"{self._max_sessions} sessions are open; close one with close_session")
         session_id = new_session_id()
         name = name or session_id
-        if (owner, name) in self._names:
+        namesake = self._runners.get(self._names.get((owner, name), ""))
+        if namesake and not namesake.session.closed:
             raise InvalidParams(f"session {name!r} exists already; use it, or choose another name")
         record = SessionRecord(
             session_id=session_id,
@@ -204,9 +212,6 @@ class Broker:
         """End a session with its executions and its kernel. Its history stays."""
         await runner.submit(m.Close())
         await runner.closed()
-        record = runner.session.record
-        self._runners.pop(record.session_id, None)
-        self._names.pop((record.owner, record.name), None)
 
     # Executions
 
@@ -301,10 +306,8 @@ class Broker:
             raise InvalidParams(
                 f"session {record.name!r} runs kernel {record.kernel!r}; leave kernel out, or use another session"
             )
-        if working_directory is not None and Path(working_directory).expanduser().absolute() != Path(
-            record.working_directory
-        ):
-            if not os.path.isdir(os.path.expanduser(working_directory)):
+        if working_directory is not None and _absolute(working_directory) != record.working_directory:
+            if not os.path.isdir(_absolute(working_directory)):
                 raise WorkingDirectoryMissing(f"{working_directory} is not a directory; create it, or name another")
             raise InvalidParams(
                 f"session {record.name!r} was started in {record.working_directory}; leave working_directory out, "
@@ -389,3 +392,7 @@ class Broker:
         """Let go of every kernel. They run on."""
         await asyncio.gather(*(runner.leave() for runner in self._runners.values()))
         self._runners.clear()
+
+
+def _absolute(directory: str) -> str:
+    return os.path.abspath(os.path.expanduser(directory))

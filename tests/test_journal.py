@@ -376,3 +376,26 @@ async def test_a_later_schema_is_refused_in_words(tmp_path: Path) -> None:
     later.close()
     with pytest.raises(JournalError, match="upgrade"):
         Journal(tmp_path / "later")
+
+
+async def test_who_waits_for_the_disk_does_not_wait_for_those_who_write_on(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronise = os.fdatasync
+
+    def slowly(descriptor: int) -> None:
+        time.sleep(0.02)
+        synchronise(descriptor)
+
+    async def write_on() -> None:
+        for n in itertools.count(1):
+            journal.append([output("a", n, "x")])
+            await asyncio.sleep(0.002)
+
+    monkeypatch.setattr(os, "fdatasync", slowly)
+    writing = asyncio.ensure_future(write_on())
+    try:
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(journal.settled(), 5)
+    finally:
+        writing.cancel()

@@ -64,7 +64,7 @@ class Rpc:
         except _NOT_JSON as error:
             return failure(None, RpcError(PARSE_ERROR, f"the message is not JSON: {error}"))
         if not requests:
-            return failure(None, RpcError(INVALID_REQUEST, "a batch must have a request in it"))
+            return failure(None, RpcError(INVALID_REQUEST, "a batch must have a request in it", type="invalid_request"))
         answers = await asyncio.gather(*(self._answer_one(bytes(request), caller) for request in requests))
         present = [answer for answer in answers if answer is not None]
         return b"[" + b",".join(present) + b"]" if present else None

@@ -23,7 +23,7 @@ class EventNotification(types.Result):
     event: types.Event
 
 
-NOTIFICATIONS = {"event": EventNotification, "execution_report": types.Report}
+NOTIFICATIONS = {"event": EventNotification, "execution_report": types.Report, "broker_status": types.BrokerStatus}
 
 
 @functools.cache

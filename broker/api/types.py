@@ -295,6 +295,17 @@ class Report(Result):
     executions: list[ReportedExecution]
 
 
+class BrokerStatus(Result):
+    """Whether what happens can be written down. ``stalled`` says why not, null if it can; ``since``, when that began.
+
+    ``pending`` counts the events that are not on disk yet.
+    """
+
+    stalled: str | None
+    pending: int
+    since: str | None
+
+
 class Event(Result):
     """One durable fact. Beside these fields an event has those of its type."""
 

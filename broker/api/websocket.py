@@ -23,6 +23,7 @@ from .auth import SUBPROTOCOL, Gate
 from .http import Entrance
 from .methods import Caller
 from .rpc import Rpc, RpcError, failure, notification
+from .types import BrokerStatus
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ class Socket(Entrance, WebSocketHandler):
 
     async def _follow(self, subscription: str, scope: Scope, after: int) -> None:
         head = b'{"jsonrpc":"2.0","method":"event","params":{"subscription":"%s","event":' % subscription.encode()
-        # The reply that names the subscription goes first.
-        await asyncio.sleep(0)
+        # The reply that names the subscription goes first, and has begun to wait for the same.
+        await self._journal.settled()
         while True:
             page = await self._journal.read(scope, after)
             mine = [line for line in page.lines if scope is not EVERYTHING or self._is_mine(line.stored.session_id)]
@@ -187,7 +188,7 @@ def status(journal: Journal) -> bytes:
     """Whether what happens can be written down, how many events wait for that, and since when."""
     began = journal.writer.stalled_since
     since = None if began is None else iso(began)
-    return msgspec.json.encode({"stalled": journal.stalled, "pending": journal.pending, "since": since})
+    return msgspec.json.encode(BrokerStatus(stalled=journal.stalled, pending=journal.pending, since=since))
 
 
 def _frame(message: bytes) -> bytes:

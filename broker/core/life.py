@@ -21,7 +21,7 @@ class KernelLife(Turns):
     # What callers ask
 
     def _ensure_kernel(self, input: m.EnsureKernel) -> None:
-        if self.record.kernel_state in ("none", "dead") and not self.stopping:
+        if self.record.kernel_state in ("none", "dead") and not self.stopping and not self.closed:
             self._start_kernel()
 
     def _restart(self, input: m.Restart) -> None:
@@ -33,6 +33,8 @@ class KernelLife(Turns):
             self._kill_kernel("the session was restarted")
 
     def _close(self, input: m.Close) -> None:
+        if self.closed:
+            return
         reason = "the session was closed"
         if self.record.kernel_state in ("none", "dead") and not self.stopping:
             self._kernel_is_gone(None, reason)

@@ -368,7 +368,12 @@ class JupyterDriver(KernelDriver):
 
     def _said(self, said: Said) -> bool:
         """Report what the kernel said, if it says anything to a session."""
-        input = self._meaning(said)
+        try:
+            input = self._meaning(said)
+        except msgspec.DecodeError as error:
+            # Any code in a kernel can send it. What comes after it must still be heard.
+            log.warning("a message of type %r says nothing, for it is not as it must be: %s", said.msg_type, error)
+            return False
         if input is not None:
             self.report(input)
         return input is not None

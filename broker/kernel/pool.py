@@ -140,7 +140,9 @@ class Pool:
                 self._ready[kernel].append(await self._make(kernel))
             except Exception as error:
                 log.warning("no kernel %r is kept ready: %s", kernel, error)
-                del self._ready[kernel]
+                waiting = self._ready.pop(kernel)
+                while waiting:
+                    await self._discard(waiting.pop())
 
     async def _make(self, kernel: str) -> Ready:
         ready = Ready(await start(self._manager, kernel, str(uuid.uuid4()), cwd=HOME, env=POOLED))

@@ -72,8 +72,14 @@ def encode_buffers(buffers: list[bytes]) -> list[str]:
 
 
 def mended(content: bytes) -> tuple[bytes, dict[str, Any]]:
-    """See :func:`mend`; and, where it had to change anything, a field that has the frame as it was sent."""
-    valid = mend(content)
+    """See :func:`mend`; and, where it had to change anything, a field that has the frame as it was sent.
+
+    Of what no parser takes, for it is no JSON or nested too deep, that field is all there is.
+    """
+    try:
+        valid = mend(content)
+    except (ValueError, RecursionError):
+        valid = b"{}"
     return valid, {} if valid is content else {"content_base64": base64.b64encode(content).decode()}
 
 
@@ -85,6 +91,7 @@ def mend(content: bytes) -> bytes:
 
     Raises:
         ValueError: it is not JSON at all.
+        RecursionError: it is nested too deep.
     """
     try:
         content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import TextIO
@@ -15,6 +16,8 @@ from ..journal import EVERYTHING
 from ..journal_writer import iso
 from ..service import Broker
 from .replies import Replies
+
+log = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -52,7 +55,10 @@ class Reporter:
             if report := self.report():
                 encoded = msgspec.json.encode(report)
                 for reader in self._readers:
-                    reader(encoded)
+                    try:
+                        reader(encoded)
+                    except Exception as error:  # a terminal that is gone, a log on a full disk
+                        log.warning("a report could not be given to one of its readers: %s", error)
 
 
 _report = msgspec.json.Decoder(types.Report)

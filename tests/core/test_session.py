@@ -547,3 +547,14 @@ def test_a_late_prompt_gets_nothing_that_could_answer_another() -> None:
     world.feed(m.Prompted(asking, "Name: ", password=False))
     world.feed(m.Prompted(late, "anyone? ", password=False))
     assert not world.did(m.SendInput)
+
+
+def test_nothing_begins_or_ends_in_a_session_that_is_closed() -> None:
+    world = World()
+    world.feed(m.Close())
+    world.feed(m.KernelGone(0))
+    world.effects.clear()
+    for asked in (m.Close(), m.EnsureKernel(), m.Restart()):
+        world.feed(asked)
+    assert len(world.said(EventType.SESSION_CLOSED)) == 1
+    assert world.effects == []

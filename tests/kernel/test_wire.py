@@ -41,9 +41,11 @@ def test_what_is_no_message_is_refused(wrong: list[bytes]) -> None:
         unpack(wrong, SESSION)
 
 
-def test_content_that_is_no_json_is_refused() -> None:
-    with pytest.raises(InvalidMessage):
-        unpack(frames(b"{nope"), SESSION)
+@pytest.mark.parametrize("sent", [b"{nope", b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
+def test_of_content_that_no_parser_takes_the_frame_is_kept_as_sent(sent: bytes) -> None:
+    message = unpack(frames(sent), SESSION)
+    assert message.content == b"{}"
+    assert base64.b64decode(message.extra["content_base64"]) == sent
 
 
 def test_buffers_are_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..running import BrokerProcess, Wire
@@ -102,3 +103,15 @@ async def test_the_server_prints_a_line_an_execution(start_broker: Callable[...,
     assert lines
     assert all(re.match(r"\[\d\d:\d\d:\d\d\] \w{16}  running, detached  \d+ s  \d lines", line) for line in lines)
     assert all("my job" in line for line in lines)
+
+
+async def test_clients_are_told_also_when_the_brokers_own_log_cannot_be_written() -> None:
+    broker = BrokerProcess(EVERY)
+    broker.log = Path("/dev/full")
+    try:
+        broker.start()
+        async with broker.connect() as wire:
+            await wire.execute("import time\nwhile True: time.sleep(0.1)", session="a", wait=0)
+            await wire.notified(lambda _: len(reports(wire)) >= 3)
+    finally:
+        broker.destroy()

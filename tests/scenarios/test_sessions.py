@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from ..kernelspecs import install_ipykernel
-from ..running import BrokerProcess, CallFailed, Wire, assert_whole
+from ..running import PATIENCE, BrokerProcess, CallFailed, Wire, assert_whole
 from .tools import Gate, detached, kernel_pid, started, true
 
 
@@ -197,3 +198,49 @@ async def _find(wire: Wire, name: str) -> dict[str, Any] | None:
         if failed.type != "unknown_session":
             raise
         return None
+
+
+async def test_a_session_is_closed_also_when_who_asked_for_it_is_gone(wire: Wire, broker: BrokerProcess) -> None:
+    name = "closed-by-one-who-left"
+    await wire.call("create_session", name=name)
+    # Its kernel takes a moment to end, so that it is not over when the connection is.
+    first = await wire.execute("import atexit, time; atexit.register(time.sleep, 1)", session=name)
+    async with broker.connect() as leaving:
+        closing = leaving.begin("close_session", session=name)
+        await asyncio.sleep(0)
+        await leaving.call("get_session", session=name)
+    with pytest.raises(ConnectionError):
+        await closing
+    await true(lambda: _is_closed(wire, first["session_id"]))
+    again = await wire.execute("1", session=name)
+    assert again["session_id"] != first["session_id"]
+    await wire.call("close_session", session=name)
+
+
+async def test_what_is_asked_of_a_session_together_with_its_end_is_answered(wire: Wire) -> None:
+    name = "closed-and-asked"
+    await wire.execute("import os; os._exit(1)", session=name)
+    closing = wire.begin("close_session", session=name)
+    others = [wire.begin(method, session=name) for method in ("restart_session", "close_session")]
+    answers = await asyncio.wait_for(asyncio.gather(closing, *others, return_exceptions=True), PATIENCE)
+    assert answers[0]["kernel_state"] == "closed"
+    # What comes while it ends may still find it.
+    restarted, closed = (getattr(answer, "type", None) or answer["kernel_state"] for answer in answers[1:])
+    assert restarted == "unknown_session"
+    assert closed in ("closed", "unknown_session")
+
+
+async def _is_closed(wire: Wire, session_id: str) -> bool:
+    found = await wire.call("get_session", session=session_id)
+    return bool(found["kernel_state"] == "closed")
+
+
+async def test_a_working_directory_is_the_same_however_it_is_written(wire: Wire, tmp_path: Path) -> None:
+    roundabout = f"{tmp_path}/../{tmp_path.name}/"
+    for _ in range(2):
+        execution = await wire.execute("import os; print(os.getcwd())", session="there", working_directory=roundabout)
+        assert execution["text"] == f"{tmp_path}\n"
+    with pytest.raises(CallFailed) as refused:
+        await wire.execute("1", session="there", working_directory="~nobody-of-this-name/x")
+    assert refused.value.type == "working_directory_missing"
+    await wire.call("close_session", session="there")

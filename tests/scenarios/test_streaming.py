@@ -22,3 +22,21 @@ async def test_the_first_of_ten_prints_arrives_before_the_second_is_printed(wire
     assert execution["state"] == "completed"
     assert execution["lines"] == 10
     await wire.call("unsubscribe", subscription=subscription["subscription"])
+
+
+async def test_what_follows_a_message_that_is_not_as_it_must_be_is_heard(
+    wire: Wire, session: str, stock_session: str
+) -> None:
+    code = """
+import time
+kernel = get_ipython().kernel
+for number in range(5):
+    # What is read together with it must not go with it.
+    kernel.session.send(kernel.iopub_socket, "status", {"execution_state": number}, parent=kernel.get_parent("shell"))
+    print("line", number, flush=True)
+    time.sleep(0.05)
+"""
+    for name in (session, stock_session):
+        execution = await wire.execute(code, session=name)
+        assert execution["text"] == "".join(f"line {number}\n" for number in range(5))
+        assert execution["state"] == "completed"
