@@ -51,12 +51,14 @@ class Frames(NamedTuple):
     parent: dict[str, Any]
     content: bytes
     buffers: list[bytes]
+    metadata: bytes = b"{}"
 
 
 class _Body(msgspec.Struct):
     """What an ``output`` event may have beside its message."""
 
     buffers: list[str] = []
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Count(msgspec.Struct):
@@ -205,8 +207,9 @@ class Watching:
                 return
             if display:
                 self._displays[display].add(id)
-        buffers = [base64.b64decode(each) for each in _body.decode(event.body).buffers]
-        await self._send("iopub", output.msg_type, id, output.content, buffers)
+        body = _body.decode(event.body)
+        buffers = [base64.b64decode(each) for each in body.buffers]
+        await self._send("iopub", output.msg_type, id, output.content, buffers, bytes(body.metadata))
 
     async def _print(self, id: str, output: Output) -> None:
         """Print, with what is printed next if nothing comes between."""
@@ -260,7 +263,13 @@ class Watching:
         await self._send("iopub", msg_type, id, msgspec.json.encode(content))
 
     async def _send(
-        self, channel: str, msg_type: str, id: str, content: bytes, buffers: list[bytes] | None = None
+        self,
+        channel: str,
+        msg_type: str,
+        id: str,
+        content: bytes,
+        buffers: list[bytes] | None = None,
+        metadata: bytes = b"{}",
     ) -> dict[str, Any]:
         """Send a message as the kernel would about an execution, after what was printed before it."""
         if msg_type != "stream":
@@ -268,7 +277,7 @@ class Watching:
         self._made += 1
         header = self._header(f"broker-{id}-{self._made}", msg_type, self._kernel_session)
         parent = self._header(id, "execute_request", f"broker-{self._kernel.kernel_id}")
-        await self._send_on(Frames(channel, header, parent, content, buffers or []))
+        await self._send_on(Frames(channel, header, parent, content, buffers or [], metadata))
         return header
 
     @staticmethod

@@ -100,7 +100,8 @@ from IPython import get_ipython
 handle = display("before", display_id=True)
 display(Image(data=b"\\x89PNG", format="png"))
 get_ipython().kernel.session.send(get_ipython().kernel.iopub_socket, "comm_open",
-    {"comm_id": "c", "target_name": "t", "data": {}}, parent=get_ipython().kernel.get_parent(), buffers=[b"\\0\\1"])
+    {"comm_id": "c", "target_name": "t", "data": {}}, parent=get_ipython().kernel.get_parent(), buffers=[b"\\0\\1"],
+    metadata={"version": "2.1.0"})
 print("printed")
 for step in range(50): handle.update(f"step {step}")
 input("Go on? ")
@@ -116,7 +117,8 @@ input("Go on? ")
             if m["content"]["data"].get("image/png")
         ]
         assert {base64.b64decode(image) for image in images} == {b"\x89PNG"}
-        assert kernel.of(id, "comm_open")[0]["buffers"] == [b"\0\1"]
+        (opened_comm,) = kernel.of(id, "comm_open")
+        assert (opened_comm["buffers"], opened_comm["metadata"]) == ([b"\0\1"], {"version": "2.1.0"})
         assert not kernel.of(id, "update_display_data"), "a console cannot show it for another's cell"
 
         def drawn() -> str:
