@@ -72,6 +72,11 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
             task.cancel()
         return super().disconnect()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the browser has not closed it."""
+        return self._kernel is not None and self in self._kernel.connections
+
     def say_state(self, state: str) -> None:
         """Tell the browser of the kernel's end: ``dead``; or ``restarting``, after which it connects anew."""
         self._send_status_message(state)

@@ -31,6 +31,11 @@ from ..service import Broker
 KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 """Jupyter Server's own event for what was done with a kernel, or was not."""
 
+LISTED_WITHIN = 10.0
+"""Seconds that it takes at most until a kernel that is ready is listed."""
+HEAD = 22
+"""Characters of a session's and of an execution's name in a sentence that must be short."""
+
 
 class KernelInfo(NamedTuple):
     """What a kernel said of itself: the session id that its messages bear, and its ``kernel_info_reply``."""
@@ -104,6 +109,10 @@ class SharedKernels(MappingKernelManager):
     """What the server's kernel manager becomes (:func:`share`), whatever its class was."""
 
     broker: Broker
+    restarting: set[str]
+    """The kernels that a client of the server restarts at present. It connects anew by itself."""
+    _news: asyncio.Event
+    """Set when the next kernel is listed."""
 
     def listed(self, kernel_id: str) -> LabKernel | None:
         """A kernel of the broker; None if it is any other, or none."""
@@ -117,6 +126,8 @@ class SharedKernels(MappingKernelManager):
         self._kernel_connections.setdefault(kernel.kernel_id, 0)
         self._kernel_ports[kernel.kernel_id] = kernel.ports
         kernel.ask_info()
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     def unlist_kernel(self, kernel_id: str) -> None:
         """Take it back. Connections to it are closed by whoever has them."""
@@ -161,7 +172,15 @@ class SharedKernels(MappingKernelManager):
 
     async def _async_restart_kernel(self, kernel_id: str, now: bool = False) -> Any:
         if kernel := self.listed(kernel_id):
-            await self.broker.restart_session(kernel.runner)
+            self.restarting.add(kernel_id)
+            try:
+                await self.broker.restart_session(kernel.runner)
+                # Who has the answer connects at once, and is to find the new one.
+                async with asyncio.timeout(LISTED_WITHIN):
+                    while self.listed(kernel_id) in (None, kernel):
+                        await self._news.wait()
+            finally:
+                self.restarting.discard(kernel_id)
             return None
         return await super()._async_restart_kernel(kernel_id, now=now)
 
@@ -210,7 +229,7 @@ def share(manager: MappingKernelManager, broker: Broker) -> SharedKernels:
     cls = type(manager)
     manager.__class__ = type(cls.__name__, (SharedKernels, cls), {"__module__": cls.__module__})
     assert isinstance(manager, SharedKernels)
-    manager.broker = broker
+    manager.broker, manager.restarting, manager._news = broker, set(), asyncio.Event()
     return manager
 
 
@@ -234,12 +253,20 @@ def alive_in(runner: Runner) -> list[ExecutionRecord]:
 
 
 def refusal(runner: Runner, alive: list[ExecutionRecord]) -> str:
-    """Why a kernel is not shut down, for the person who wanted it to be."""
+    """Why a kernel is not shut down, for the person who wanted it to be.
+
+    The first line says it all in the 140 characters that a notification of JupyterLab has.
+    """
+    count = f" and {len(alive) - 1} more are" if len(alive) > 1 else " is"
     what = "; ".join(f"{record.title!r} ({record.execution_id})" for record in alive[:5])
     more = f"; and {len(alive) - 5} more" if len(alive) > 5 else ""
-    count = "1 execution is" if len(alive) == 1 else f"{len(alive)} executions are"
     return (
-        f"The kernel of session {runner.session.record.name!r} was not shut down, for {count} under way in it: "
-        f"{what}{more}. Interrupt first, or kill what will not end: in the Broker panel, on the broker's page, or "
+        f"The kernel of session {_short(runner.session.record.name)} was not shut down: {_short(alive[0].title)}{count}"
+        f" under way. Interrupt {'them' if len(alive) > 1 else 'it'} first.\n"
+        f"Under way: {what}{more}. Interrupt, or kill what will not end, in the Broker panel, on the broker's page, or "
         f"with `jupyter broker kill ID`."
     )
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= HEAD else name[: HEAD - 1] + "…")
