@@ -157,8 +157,19 @@ class BrokerExtension(ExtensionApp):
             relisting.add(task)
             task.add_done_callback(relisting.discard)
 
+        async def language_of(session: SessionRecord) -> dict[str, Any] | None:
+            kernel = composition.manager._kernels.get(session.kernel_id or "")
+            return await kernel.language() if isinstance(kernel, LabKernel) else None
+
         composition.readers.append(
-            Notebooks(composition.broker, root / self.folder, root=root, shared=documents, on_moved=moved)
+            Notebooks(
+                composition.broker,
+                root / self.folder,
+                root=root,
+                shared=documents,
+                on_moved=moved,
+                language_of=language_of,
+            )
         )
 
     def _places(self, session: SessionRecord) -> list[tuple[str, str, str]]:

@@ -33,6 +33,8 @@ KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 
 LISTED_WITHIN = 10.0
 """Seconds that it takes at most until a kernel that is ready is listed."""
+SAID_WITHIN = 1.0
+"""Seconds that a kernel has to say what it is, before its notebook is written without that."""
 HEAD = 22
 """Characters of a session's and of an execution's name in a sentence that must be short."""
 
@@ -53,6 +55,11 @@ class _Status(msgspec.Struct, frozen=True):
     execution_state: str = ""
 
 
+class _Info(msgspec.Struct, frozen=True):
+    language_info: dict[str, Any] = {}
+
+
+_info = msgspec.json.Decoder(_Info)
 _header = msgspec.json.Decoder(_Header)
 _status = msgspec.json.Decoder(_Status)
 
@@ -69,6 +76,7 @@ class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.info: asyncio.Future[KernelInfo] = asyncio.get_running_loop().create_future()
+        self._patience = SAID_WITHIN
         self.last_activity = datetime.now(UTC)
         self.connections: set[Any] = set()
         """The browsers' (:class:`~broker.lab.connection.BrokerConnection`)."""
@@ -82,6 +90,14 @@ class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
         """None: what to do about a kernel that dies is for its session to say."""
 
     stop_restarter = start_restarter
+
+    async def language(self) -> dict[str, Any] | None:
+        """What it says of its language; None if it does not say so soon."""
+        patience, self._patience = self._patience, 0.0
+        await asyncio.wait([self.info], timeout=patience)
+        if not self.info.done() or self.info.cancelled():
+            return None
+        return _info.decode(self.info.result().content).language_info
 
     def ask_info(self) -> None:
         """Have the kernel say who it is, for those who come while it is busy: by control, which answers then."""

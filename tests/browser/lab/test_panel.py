@@ -267,6 +267,9 @@ async def test_a_notebook_keeps_its_kernel_when_a_shut_down_is_refused_and_a_res
     await page.get_by_label(session, exact=True).get_by_role("button", name="Open Notebook").click()
     notebook = OpenNotebook(page)
     await page.get_by_text("| Idle").wait_for()
+    await page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.info")
+    changed = await page.evaluate("() => jupyterapp.shell.currentWidget.context.model.dirty")
+    assert not changed, "who only reads has nothing to save"
     name = "Precious work of a whole long night"
     execution = await wire.execute("import time; time.sleep(1000)", session=session, wait=0, label=name)
     await page.get_by_text("| Busy").wait_for()

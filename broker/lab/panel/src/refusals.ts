@@ -13,11 +13,14 @@ const SHOWN_FOR = 30_000;
  * may have the kernel.
  */
 export function showRefusals(events: Event.Stream, widgets: () => Iterable<Widget>, more: (why: string) => void): void {
+  const shown = new Map<unknown, string>();
   events.connect((_, { schema_id, action, status, status_code, msg, kernel_id }) => {
     if (schema_id !== KERNEL_ACTIONS || action !== 'shutdown' || status !== 'error' || status_code !== 409) return;
     const why = String(msg);
     const show = { label: 'Show Broker', caption: 'Show what runs there', callback: () => more(why) };
-    Notification.warning(why.split('\n')[0], { autoClose: SHOWN_FOR, actions: [show] });
+    // “Shut Down All Kernels” asks once for each of a kernel's entries in the list.
+    Notification.dismiss(shown.get(kernel_id) ?? '');
+    shown.set(kernel_id, Notification.warning(why.split('\n')[0], { autoClose: SHOWN_FOR, actions: [show] }));
     for (const widget of widgets()) {
       const { sessionContext } = widget as Widget & { sessionContext?: ISessionContext };
       if (sessionContext?.session?.kernel?.id === kernel_id) keep(sessionContext);
