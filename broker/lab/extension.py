@@ -36,7 +36,7 @@ from ..kernel.manager import make_manager
 from ..notebooks import Notebooks, SharedDocuments
 from .connection import watched
 from .door import PREFIX, ServerGate, rules
-from .kernels import LabKernel, share
+from .kernels import LabKernel, share, share_sessions
 from .mirror import Mirror
 from .takeover import take_over
 
@@ -136,6 +136,7 @@ class BrokerExtension(ExtensionApp):
             self.log.warning("the broker's kernels are not listed: this server's kernels are not its own")
             return
         shared = share(manager, composition.broker)
+        share_sessions(serverapp.session_manager)
         page = serverapp.base_url + PREFIX
         connection_class = watched(connection_class, page)
         serverapp.kernel_websocket_connection_class = connection_class

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from concurrent.futures import Future
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import msgspec
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 from jupyter_client.session import Session as JupyterSession
 from jupyter_server.services.kernels.kernelmanager import MappingKernelManager
+from jupyter_server.services.sessions.sessionmanager import SessionManager
 from tornado.web import HTTPError
 from traitlets import Instance, Unicode
 
@@ -37,6 +39,9 @@ SAID_WITHIN = 1.0
 """Seconds that a kernel has to say what it is, before its notebook is written without that."""
 HEAD = 22
 """Characters of a session's and of an execution's name in a sentence that must be short."""
+
+_left: ContextVar[str] = ContextVar("_left", default="")
+"""The kernel that a notebook has left, in the request that gave it another."""
 
 
 class KernelInfo(NamedTuple):
@@ -157,6 +162,8 @@ class SharedKernels(MappingKernelManager):
 
     async def _async_shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
         if kernel := self.listed(kernel_id):
+            if _left.get() == kernel_id:
+                return
             runner = kernel.runner
             if alive := [record for record in alive_in(runner) if record.origin is Origin.API]:
                 why = refusal(runner, alive)
@@ -247,6 +254,25 @@ def share(manager: MappingKernelManager, broker: Broker) -> SharedKernels:
     assert isinstance(manager, SharedKernels)
     manager.broker, manager.restarting, manager._news = broker, set(), asyncio.Event()
     return manager
+
+
+class SharedSessions(SessionManager):
+    """What the server's session manager becomes (:func:`share_sessions`), whatever its class was."""
+
+    async def update_session(self, session_id: str, **kwargs: Any) -> None:
+        """Change an entry of the server's list. One that gets another kernel leaves the one that it had."""
+        if "kernel_id" in kwargs:
+            _left.set((await self.get_session(session_id=session_id))["kernel"]["id"])
+        await super().update_session(session_id, **kwargs)
+
+
+def share_sessions(manager: SessionManager) -> None:
+    """Let a notebook that is given another kernel leave a session's kernel alone: others are in it.
+
+    The server shuts a kernel down when its notebook gets another.
+    """
+    cls = type(manager)
+    manager.__class__ = type(cls.__name__, (SharedSessions, cls), {"__module__": cls.__module__})
 
 
 def is_others(frames: list[Any], own: set[str]) -> bool:

@@ -7,9 +7,10 @@ import base64
 import json
 import time
 
+import pytest
 import websockets
 
-from ..running import PATIENCE, TOKEN, Wire
+from ..running import PATIENCE, TOKEN, CallFailed, Wire
 from .server import ServerProcess, listed, opened
 
 STEP = """
@@ -275,6 +276,29 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_it_is_said_
     assert session not in server.sessions()
     known = (await wire.call("list_sessions"))["sessions"]
     assert session not in [each["name"] for each in known], "with nothing running, that closes the session"
+
+
+async def test_a_notebook_that_gets_another_kernel_leaves_the_sessions_alone(
+    server: ServerProcess, wire: Wire, session: str
+) -> None:
+    await wire.execute("kept = 1", session=session)
+    found = await listed(server, session)
+    await asyncio.to_thread(server.until, lambda: f"{session}.ipynb" in server.sessions())
+    path = f"sessions/{server.sessions()[f'{session}.ipynb']['id']}"
+    for code in ("pass", "import time; time.sleep(1000)"):
+        execution = await wire.execute(code, session=session, wait=0.2)
+        status, answer = server.api("PATCH", path, {"kernel": {"name": "python3"}})
+        assert status == 200, answer
+        another = answer["kernel"]["id"]
+        assert another != found["kernel"]["id"]
+        status, answer = server.api("PATCH", path, {"kernel": {"id": found["kernel"]["id"]}})
+        assert (status, answer["kernel"]["id"]) == (200, found["kernel"]["id"])
+        assert server.api("GET", f"kernels/{another}")[0] == 404, "any other is shut down, as ever"
+    await wire.call("interrupt", execution_id=execution["execution_id"])
+    assert (await wire.execute("kept", session=session))["text"] == "1\n"
+    assert server.api("DELETE", path)[0] == 204
+    with pytest.raises(CallFailed, match=session):
+        await wire.call("get_session", session=session)
 
 
 async def test_restart_is_the_brokers_and_those_who_watch_are_told_to_connect_anew(
