@@ -94,6 +94,17 @@ async def test_a_flood_is_seen_whole(server: ServerProcess, wire: Wire, session:
         assert kernel.text(execution["execution_id"]) == "".join(f"{i} {'.' * 50}\n" for i in range(100_000))
 
 
+async def test_what_is_below_a_long_text_comes_in_few_pieces(server: ServerProcess, wire: Wire, session: str) -> None:
+    code = "import time\nprint('.' * 1_500_000)\nfor i in range(60): print(i, flush=True); time.sleep(0.05)"
+    async with opened(server, (await listed(server, session))["kernel"]["id"]) as kernel:
+        execution = await wire.execute(code, session=session)
+        id = execution["execution_id"]
+        await kernel.idle(id)
+        assert kernel.text(id) == "." * 1_500_000 + "\n" + "".join(f"{i}\n" for i in range(60))
+        below = [message for message in kernel.of(id, "stream") if len(message["content"]["text"]) < 1000]
+        assert len(below) < 20, "with each piece JupyterLab draws all of the text anew"
+
+
 async def test_images_buffers_and_changing_displays_are_seen(server: ServerProcess, wire: Wire, session: str) -> None:
     code = """
 from IPython.display import display, Image
