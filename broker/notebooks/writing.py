@@ -63,7 +63,8 @@ class Writer:
     async def locate(self, book: Book) -> None:
         """Find the file of a session that may have had one; its path is None if there is none."""
         session = book.session
-        book.path = await asyncio.to_thread(files.find, session.name, session.session_id, self._surveyed)
+        known = book.signature
+        book.path = await asyncio.to_thread(files.find, session.name, session.session_id, self._surveyed, known)
 
     def give_up_waiting(self, book: Book) -> None:
         """Let other clients' executions that have been waited for long enough be written."""
