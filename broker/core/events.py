@@ -18,7 +18,7 @@ class EventType(enum.StrEnum):
     EXECUTION_COUNT = "execution_count"
     """``{execution_count}``: the kernel has begun (its ``execute_input``)."""
     OUTPUT = "output"
-    """``{msg_type, content, buffers?, content_base64?}``: an IOPub message, as sent."""
+    """``{msg_type, content, metadata?, buffers?, content_base64?}``: an IOPub message, as sent."""
     INPUT_REQUEST = "input_request"
     """``{prompt, password}``"""
     INPUT_REPLY = "input_reply"

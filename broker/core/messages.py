@@ -135,7 +135,7 @@ class Published(FromKernel, frozen=True):
     content: bytes
     """The content frame: valid JSON in valid UTF-8."""
     extra: dict[str, Any] = {}
-    """More fields for the event: ``buffers``, ``content_base64``."""
+    """More fields for the event: ``metadata``, ``buffers``, ``content_base64``."""
 
 
 class Idle(FromKernel, frozen=True):

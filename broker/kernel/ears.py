@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..steps import reached
 from .outbox import IOPUB, SHELL, STDIN, Outbox, Record
 from .sockets import Sockets
-from .wire import InvalidMessage, encode_buffers, mended, unpack
+from .wire import InvalidMessage, beside, mended, unpack
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Said(NamedTuple):
     content: bytes
     """Valid JSON in valid UTF-8."""
     extra: dict[str, Any]
-    """``buffers``; ``content_base64``, where ``content`` had to be mended."""
+    """``metadata``, ``buffers``; ``content_base64``, where ``content`` had to be mended."""
     number: int = 0
     """Its place in the outbox."""
 
@@ -179,8 +179,8 @@ class OutboxEar(Ear):
 
     def _pass_on(self, record: Record) -> None:
         content, extra = mended(record.content)
-        if record.buffers:
-            extra["buffers"] = encode_buffers(record.buffers)
+        if record.metadata or record.buffers:
+            extra |= beside(record.metadata, record.buffers)
         said = Said(record.channel, record.msg_type, record.parent_id, record.msg_id, content, extra, record.number)
         if self.tell(said):
             self._told = record.number

@@ -46,6 +46,8 @@ class Record(NamedTuple):
     msg_id: str
     content: bytes
     buffers: list[bytes]
+    metadata: bytes = b""
+    """The frame as sent, of a message that has any."""
 
 
 class Outbox:
@@ -153,9 +155,12 @@ class Outbox:
                 for length in lengths:
                     frames.append(data[at : at + length])
                     at += length
-                kind, parent, own, content, *buffers = frames
+                head, parent, own, content, *buffers = frames
+                kind, _, metadata = head.partition(b"\0")
                 self.last = number
-                yield Record(number, time, channel, kind.decode(), parent.decode(), own.decode(), content, buffers)
+                yield Record(
+                    *(number, time, channel, kind.decode(), parent.decode(), own.decode(), content, buffers, metadata)
+                )
             start += size
         self._data = data[start:]
 

@@ -18,6 +18,8 @@ import zmq
 from jupyter_client.session import Session as JupyterSession
 
 DELIMITER = b"<IDS|MSG>"
+NOTHING = (b"{}", b"")
+"""Metadata that say nothing."""
 POLLIN = int(zmq.POLLIN)
 """As a plain number: the arithmetic of enums shows in a flood."""
 DRAIN_AT_ONCE = 200
@@ -36,7 +38,7 @@ class Message(msgspec.Struct, frozen=True):
     parent_id: str
     content: bytes
     extra: dict[str, Any] = {}
-    """``buffers``, encoded in base64; ``content_base64``, the frame as sent where ``content`` had to be mended."""
+    """What :func:`mended` and :func:`beside` say."""
 
 
 class InvalidMessage(Exception):
@@ -59,16 +61,20 @@ def unpack(frames: list[bytes], session: JupyterSession) -> Message:
         if session.auth is not None and session.sign([header, parent, metadata, content]) != signature:
             raise InvalidMessage("the signature is wrong")
         valid, extra = mended(content)
-        if buffers := frames[start + 5 :]:
-            extra["buffers"] = encode_buffers(buffers)
+        extra |= beside(metadata, frames[start + 5 :])
         return Message(_header.decode(header), _header.decode(parent).msg_id, valid, extra)
     except ValueError as error:
         raise InvalidMessage(str(error)) from error
 
 
-def encode_buffers(buffers: list[bytes]) -> list[str]:
-    """Binary buffers as the wire API has them."""
-    return [base64.b64encode(buffer).decode() for buffer in buffers]
+def beside(metadata: bytes, buffers: list[bytes]) -> dict[str, Any]:
+    """What a message has beside its content, if anything: ``metadata``; ``buffers``, encoded in base64."""
+    found: dict[str, Any] = {}
+    if metadata not in NOTHING:
+        found["metadata"] = msgspec.Raw(mend(metadata))
+    if buffers:
+        found["buffers"] = [base64.b64encode(buffer).decode() for buffer in buffers]
+    return found
 
 
 def mended(content: bytes) -> tuple[bytes, dict[str, Any]]:

@@ -72,6 +72,11 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
             task.cancel()
         return super().disconnect()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the browser has not closed it."""
+        return self._kernel is not None and self in self._kernel.connections
+
     def say_state(self, state: str) -> None:
         """Tell the browser of the kernel's end: ``dead``; or ``restarting``, after which it connects anew."""
         self._send_status_message(state)
@@ -153,15 +158,15 @@ class BrokerConnection(ZMQChannelsWebsocketConnection):
                 self._spawn(self._watching.say_busy())
 
     async def _write(self, frames: Frames) -> None:
-        channel, header, parent, content, buffers = frames
+        channel, header, parent, content, buffers, metadata = frames
         if self.subprotocol == V1:
-            parts = [msgspec.json.encode(header), msgspec.json.encode(parent), b"{}", content, *buffers]
+            parts = [msgspec.json.encode(header), msgspec.json.encode(parent), metadata, content, *buffers]
             await self.write_message(serialize_msg_to_ws_v1(parts, channel), binary=True)
             return
         message = {
             "header": header,
             "parent_header": parent,
-            "metadata": {},
+            "metadata": json.loads(metadata),
             "content": json.loads(content),
             "buffers": buffers,
             "channel": channel,

@@ -36,7 +36,7 @@ from ..kernel.manager import make_manager
 from ..notebooks import Notebooks, SharedDocuments
 from .connection import watched
 from .door import PREFIX, ServerGate, rules
-from .kernels import LabKernel, share
+from .kernels import LabKernel, share, share_sessions
 from .mirror import Mirror
 from .takeover import take_over
 
@@ -136,6 +136,7 @@ class BrokerExtension(ExtensionApp):
             self.log.warning("the broker's kernels are not listed: this server's kernels are not its own")
             return
         shared = share(manager, composition.broker)
+        share_sessions(serverapp.session_manager)
         page = serverapp.base_url + PREFIX
         connection_class = watched(connection_class, page)
         serverapp.kernel_websocket_connection_class = connection_class
@@ -157,8 +158,19 @@ class BrokerExtension(ExtensionApp):
             relisting.add(task)
             task.add_done_callback(relisting.discard)
 
+        async def language_of(session: SessionRecord) -> dict[str, Any] | None:
+            kernel = composition.manager._kernels.get(session.kernel_id or "")
+            return await kernel.language() if isinstance(kernel, LabKernel) else None
+
         composition.readers.append(
-            Notebooks(composition.broker, root / self.folder, root=root, shared=documents, on_moved=moved)
+            Notebooks(
+                composition.broker,
+                root / self.folder,
+                root=root,
+                shared=documents,
+                on_moved=moved,
+                language_of=language_of,
+            )
         )
 
     def _places(self, session: SessionRecord) -> list[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from concurrent.futures import Future
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import msgspec
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 from jupyter_client.session import Session as JupyterSession
 from jupyter_server.services.kernels.kernelmanager import MappingKernelManager
+from jupyter_server.services.sessions.sessionmanager import SessionManager
 from tornado.web import HTTPError
 from traitlets import Instance, Unicode
 
@@ -30,6 +32,16 @@ from ..service import Broker
 
 KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 """Jupyter Server's own event for what was done with a kernel, or was not."""
+
+LISTED_WITHIN = 10.0
+"""Seconds that it takes at most until a kernel that is ready is listed."""
+SAID_WITHIN = 1.0
+"""Seconds that a kernel has to say what it is, before its notebook is written without that."""
+HEAD = 22
+"""Characters of a session's and of an execution's name in a sentence that must be short."""
+
+_left: ContextVar[str] = ContextVar("_left", default="")
+"""The kernel that a notebook has left, in the request that gave it another."""
 
 
 class KernelInfo(NamedTuple):
@@ -48,6 +60,11 @@ class _Status(msgspec.Struct, frozen=True):
     execution_state: str = ""
 
 
+class _Info(msgspec.Struct, frozen=True):
+    language_info: dict[str, Any] = {}
+
+
+_info = msgspec.json.Decoder(_Info)
 _header = msgspec.json.Decoder(_Header)
 _status = msgspec.json.Decoder(_Status)
 
@@ -64,6 +81,7 @@ class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.info: asyncio.Future[KernelInfo] = asyncio.get_running_loop().create_future()
+        self._patience = SAID_WITHIN
         self.last_activity = datetime.now(UTC)
         self.connections: set[Any] = set()
         """The browsers' (:class:`~broker.lab.connection.BrokerConnection`)."""
@@ -77,6 +95,14 @@ class LabKernel(BrokerKernelManager, AsyncIOLoopKernelManager):
         """None: what to do about a kernel that dies is for its session to say."""
 
     stop_restarter = start_restarter
+
+    async def language(self) -> dict[str, Any] | None:
+        """What it says of its language; None if it does not say so soon."""
+        patience, self._patience = self._patience, 0.0
+        await asyncio.wait([self.info], timeout=patience)
+        if not self.info.done() or self.info.cancelled():
+            return None
+        return _info.decode(self.info.result().content).language_info
 
     def ask_info(self) -> None:
         """Have the kernel say who it is, for those who come while it is busy: by control, which answers then."""
@@ -104,6 +130,10 @@ class SharedKernels(MappingKernelManager):
     """What the server's kernel manager becomes (:func:`share`), whatever its class was."""
 
     broker: Broker
+    restarting: set[str]
+    """The kernels that a client of the server restarts at present. It connects anew by itself."""
+    _news: asyncio.Event
+    """Set when the next kernel is listed."""
 
     def listed(self, kernel_id: str) -> LabKernel | None:
         """A kernel of the broker; None if it is any other, or none."""
@@ -117,6 +147,8 @@ class SharedKernels(MappingKernelManager):
         self._kernel_connections.setdefault(kernel.kernel_id, 0)
         self._kernel_ports[kernel.kernel_id] = kernel.ports
         kernel.ask_info()
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     def unlist_kernel(self, kernel_id: str) -> None:
         """Take it back. Connections to it are closed by whoever has them."""
@@ -130,6 +162,8 @@ class SharedKernels(MappingKernelManager):
 
     async def _async_shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
         if kernel := self.listed(kernel_id):
+            if _left.get() == kernel_id:
+                return
             runner = kernel.runner
             if alive := [record for record in alive_in(runner) if record.origin is Origin.API]:
                 why = refusal(runner, alive)
@@ -161,7 +195,15 @@ class SharedKernels(MappingKernelManager):
 
     async def _async_restart_kernel(self, kernel_id: str, now: bool = False) -> Any:
         if kernel := self.listed(kernel_id):
-            await self.broker.restart_session(kernel.runner)
+            self.restarting.add(kernel_id)
+            try:
+                await self.broker.restart_session(kernel.runner)
+                # Who has the answer connects at once, and is to find the new one.
+                async with asyncio.timeout(LISTED_WITHIN):
+                    while self.listed(kernel_id) in (None, kernel):
+                        await self._news.wait()
+            finally:
+                self.restarting.discard(kernel_id)
             return None
         return await super()._async_restart_kernel(kernel_id, now=now)
 
@@ -210,8 +252,27 @@ def share(manager: MappingKernelManager, broker: Broker) -> SharedKernels:
     cls = type(manager)
     manager.__class__ = type(cls.__name__, (SharedKernels, cls), {"__module__": cls.__module__})
     assert isinstance(manager, SharedKernels)
-    manager.broker = broker
+    manager.broker, manager.restarting, manager._news = broker, set(), asyncio.Event()
     return manager
+
+
+class SharedSessions(SessionManager):
+    """What the server's session manager becomes (:func:`share_sessions`), whatever its class was."""
+
+    async def update_session(self, session_id: str, **kwargs: Any) -> None:
+        """Change an entry of the server's list. One that gets another kernel leaves the one that it had."""
+        if "kernel_id" in kwargs:
+            _left.set((await self.get_session(session_id=session_id))["kernel"]["id"])
+        await super().update_session(session_id, **kwargs)
+
+
+def share_sessions(manager: SessionManager) -> None:
+    """Let a notebook that is given another kernel leave a session's kernel alone: others are in it.
+
+    The server shuts a kernel down when its notebook gets another.
+    """
+    cls = type(manager)
+    manager.__class__ = type(cls.__name__, (SharedSessions, cls), {"__module__": cls.__module__})
 
 
 def is_others(frames: list[Any], own: set[str]) -> bool:
@@ -234,12 +295,20 @@ def alive_in(runner: Runner) -> list[ExecutionRecord]:
 
 
 def refusal(runner: Runner, alive: list[ExecutionRecord]) -> str:
-    """Why a kernel is not shut down, for the person who wanted it to be."""
+    """Why a kernel is not shut down, for the person who wanted it to be.
+
+    The first line says it all in the 140 characters that a notification of JupyterLab has.
+    """
+    count = f" and {len(alive) - 1} more are" if len(alive) > 1 else " is"
     what = "; ".join(f"{record.title!r} ({record.execution_id})" for record in alive[:5])
     more = f"; and {len(alive) - 5} more" if len(alive) > 5 else ""
-    count = "1 execution is" if len(alive) == 1 else f"{len(alive)} executions are"
     return (
-        f"The kernel of session {runner.session.record.name!r} was not shut down, for {count} under way in it: "
-        f"{what}{more}. Interrupt first, or kill what will not end: in the Broker panel, on the broker's page, or "
+        f"The kernel of session {_short(runner.session.record.name)} was not shut down: {_short(alive[0].title)}{count}"
+        f" under way. Interrupt {'them' if len(alive) > 1 else 'it'} first.\n"
+        f"Under way: {what}{more}. Interrupt, or kill what will not end, in the Broker panel, on the broker's page, or "
         f"with `jupyter broker kill ID`."
     )
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= HEAD else name[: HEAD - 1] + "…")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
@@ -31,6 +31,8 @@ TURNS = (
     EventType.EXECUTION_FINISHED,
 )
 """The events after which something else may be listed."""
+ANSWERED_WITHIN = 2.0
+"""Seconds in which a browser that has asked for a restart connects to the new kernel."""
 Places = Callable[[SessionRecord], list[tuple[str, str, str]]]
 """Under which paths and names a session is listed, and what is there: ``notebook`` or ``console``."""
 
@@ -99,7 +101,10 @@ class Mirror:
         if session_id not in self._listed:
             self._listed[session_id] = kernel
             self._shared.list_kernel(kernel, runner)
-            self._say_state(session_id, "restarting")
+            if kernel.kernel_id in self._shared.restarting:
+                self._say_later(session_id)
+            else:
+                self._say_state(session_id, "restarting")
             await self._add_session(runner.session.record, kernel.kernel_id)
         kernel.execution_state = "busy" if runner.session.busy else "idle"
         kernel.last_activity = self._shared.last_kernel_activity = datetime.now(UTC)
@@ -133,6 +138,19 @@ class Mirror:
 
     def _say_state(self, session_id: str, state: str) -> None:
         """Tell those who were connected to a session's former kernel what became of it."""
-        for connection in self._left.pop(session_id, ()):
+        self._tell(self._left.pop(session_id, ()), state)
+
+    def _say_later(self, session_id: str) -> None:
+        """Tell of a restart those who have not asked for it: who has, connects anew with the answer.
+
+        JupyterLab takes what it is told for a kernel that has died, and says so in a dialog.
+        """
+        left = self._left.pop(session_id, ())
+        asyncio.get_running_loop().call_later(ANSWERED_WITHIN, lambda: self._tell(left, "restarting"))
+
+    @staticmethod
+    def _tell(connections: Iterable[BrokerConnection], state: str) -> None:
+        for connection in connections:
             with contextlib.suppress(WebSocketClosedError):
-                connection.say_state(state)
+                if connection.is_open:
+                    connection.say_state(state)

@@ -37,6 +37,12 @@ REDRAW_EVERY = 0.25
 """Seconds between two drawings of a cell whose displays change."""
 SHARE = 0.1
 """How much of the time may be spent on drawing: a cell with much in it is drawn less often."""
+REST = 1e-6
+"""Seconds without text after each, for every character that a cell has then: JupyterLab draws all of them anew, and
+answers nobody meanwhile."""
+LONGEST_REST = 2.0
+HELD = 2**20
+"""Characters that are not held back for that."""
 ASKS = (
     "\n[it waits for input: answer in the Broker panel, on the broker's page ({page}), or with"
     " `jupyter broker stdin {id} TEXT`]\n"
@@ -51,12 +57,14 @@ class Frames(NamedTuple):
     parent: dict[str, Any]
     content: bytes
     buffers: list[bytes]
+    metadata: bytes = b"{}"
 
 
 class _Body(msgspec.Struct):
     """What an ``output`` event may have beside its message."""
 
     buffers: list[str] = []
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Count(msgspec.Struct):
@@ -103,6 +111,11 @@ class Watching:
         """The executions of which it was said that they run, and not yet that they are over."""
         self._text: tuple[str, str, list[str]] | None = None
         """What is still to be sent of a stream: whose, its name, and what is in it."""
+        self._held = 0
+        """The characters in it."""
+        self._printed: defaultdict[str, int] = defaultdict(int)
+        """How many characters were sent of an execution's text."""
+        self._print_at = 0.0
         self._displays: defaultdict[str, set[str]] = defaultdict(set)
         """Which executions show a display, by its id."""
         self._stale: set[str] = set()
@@ -148,9 +161,10 @@ class Watching:
             await self._state("busy", next(iter(self._busy)))
 
     async def _wait(self, scope: Scope, after: int) -> None:
-        """Until there is more to tell, or to draw."""
+        """Until there is more to tell, or it is time to tell it."""
         try:
-            async with asyncio.timeout_at(self._draw_at if self._stale else None):
+            times = [self._draw_at] * bool(self._stale) + [self._print_at] * bool(self._text)
+            async with asyncio.timeout_at(min(times, default=None)):
                 await self._journal.changed(scope, after)
         except TimeoutError:
             pass
@@ -164,7 +178,8 @@ class Watching:
                 self._shown.add(id)
             if id in self._shown:
                 await self._tell_one(event, id)
-        await self._flush()
+        if self._held > HELD or asyncio.get_running_loop().time() >= self._print_at:
+            await self._flush()
 
     async def _tell_one(self, event: Stored, id: str) -> None:
         if event.type == EventType.OUTPUT:
@@ -205,8 +220,9 @@ class Watching:
                 return
             if display:
                 self._displays[display].add(id)
-        buffers = [base64.b64decode(each) for each in _body.decode(event.body).buffers]
-        await self._send("iopub", output.msg_type, id, output.content, buffers)
+        body = _body.decode(event.body)
+        buffers = [base64.b64decode(each) for each in body.buffers]
+        await self._send("iopub", output.msg_type, id, output.content, buffers, bytes(body.metadata))
 
     async def _print(self, id: str, output: Output) -> None:
         """Print, with what is printed next if nothing comes between."""
@@ -215,13 +231,19 @@ class Watching:
             await self._flush()
             self._text = (id, stream.name, [])
         self._text[2].append(stream.text)
+        self._held += len(stream.text)
 
     async def _flush(self) -> None:
         if self._text is not None:
             (id, name, texts), self._text = self._text, None
+            self._printed[id] += self._held
+            self._held = 0
+            rest = min(self._printed[id] * REST, LONGEST_REST)
+            self._print_at = asyncio.get_running_loop().time() + rest
             await self._publish("stream", id, {"name": name, "text": "".join(texts)})
 
     async def _say(self, id: str, text: str) -> None:
+        await self._flush()
         await self._publish("stream", id, {"name": "stderr", "text": text})
 
     async def _ask(self, id: str, prompt: _Prompt) -> None:
@@ -260,7 +282,13 @@ class Watching:
         await self._send("iopub", msg_type, id, msgspec.json.encode(content))
 
     async def _send(
-        self, channel: str, msg_type: str, id: str, content: bytes, buffers: list[bytes] | None = None
+        self,
+        channel: str,
+        msg_type: str,
+        id: str,
+        content: bytes,
+        buffers: list[bytes] | None = None,
+        metadata: bytes = b"{}",
     ) -> dict[str, Any]:
         """Send a message as the kernel would about an execution, after what was printed before it."""
         if msg_type != "stream":
@@ -268,7 +296,7 @@ class Watching:
         self._made += 1
         header = self._header(f"broker-{id}-{self._made}", msg_type, self._kernel_session)
         parent = self._header(id, "execute_request", f"broker-{self._kernel.kernel_id}")
-        await self._send_on(Frames(channel, header, parent, content, buffers or []))
+        await self._send_on(Frames(channel, header, parent, content, buffers or [], metadata))
         return header
 
     @staticmethod

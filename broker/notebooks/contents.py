@@ -36,6 +36,7 @@ class Contents:
         spec = self._broker.kernelspecs().get(record.kernel, {})
         made = empty_notebook(self._replies.session(record), spec.get("display_name", record.kernel))
         if language := spec.get("language"):
+            made["metadata"]["kernelspec"]["language"] = language
             made["metadata"]["language_info"] = {"name": language}
         return made
 

@@ -67,11 +67,21 @@ def survey(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def find(session_name: str, session_id: str, surveyed: dict[str, list[Path]]) -> Path | None:
-    """A session's notebook, also where a person has renamed it; None if there is none."""
+def find(
+    session_name: str, session_id: str, surveyed: dict[str, list[Path]], known: Signature | None = None
+) -> Path | None:
+    """A session's notebook, also where a person has renamed it; None if there is none.
+
+    ``known``: what it was when it was last looked at.
+    """
     names = list(itertools.islice(candidates(session_name, session_id), 3))
-    # A copy that a person has made says the same. The one with the name that we gave is ours.
-    for path in sorted(surveyed.get(session_id, ()), key=lambda path: path.name not in names):
+
+    def order(path: Path) -> tuple[bool, bool]:
+        """A copy that a person has made says the same. The file that was ours is, or that with the name we gave."""
+        now = signature(path) if known else None
+        return now is None or known is None or now.inode != known.inode, path.name not in names
+
+    for path in sorted(surveyed.get(session_id, ()), key=order):
         with contextlib.suppress(Unreadable, OSError):
             read(path, session_id)
             return path

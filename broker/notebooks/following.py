@@ -15,13 +15,14 @@ from pathlib import Path
 
 import msgspec
 
+from ..core.records import SessionRecord
 from ..core.state import Run
 from ..journal import EVERYTHING, touched
 from ..service import Broker
 from . import files
 from .book import Book
 from .shared import SharedDocuments
-from .writing import PATIENCE, RETRY, Writer
+from .writing import PATIENCE, RETRY, LanguageOf, Writer
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,17 @@ class Cursor(msgspec.Struct, frozen=True):
     time: float | None = None
 
 
+async def unknown(_: SessionRecord) -> None:
+    """What is known of a kernel's language where nobody has asked it."""
+
+
 class Notebooks:
     """The notebooks of a broker's sessions, in ``folder``.
 
     ``root`` is what paths are told relative to: a Jupyter Server's root directory; the folder itself if left out.
     ``shared`` are the documents open in that server. ``patience``: see :data:`~.writing.PATIENCE`.
-    ``on_moved`` is called with a session's id when its :meth:`path_of` has become another.
+    ``on_moved`` is called with a session's id when its :meth:`path_of` has become another. ``language_of``: see
+    :data:`~.writing.LanguageOf`.
     """
 
     def __init__(
@@ -56,13 +62,14 @@ class Notebooks:
         shared: SharedDocuments | None = None,
         patience: float = PATIENCE,
         on_moved: Callable[[str], object] = lambda session_id: None,
+        language_of: LanguageOf = unknown,
     ) -> None:
         self._broker = broker
         self._journal = broker.journal
         self._folder = Path(folder).expanduser().absolute()
         self._root = Path(root).expanduser().absolute() if root else self._folder
         self._on_moved = on_moved
-        self._writer = Writer(broker, self._folder, self._relative, shared, patience)
+        self._writer = Writer(broker, self._folder, self._relative, shared, patience, language_of)
         self._books: dict[str, Book] = {}
         self._told: dict[str, Path] = {}
         self._seen = 0

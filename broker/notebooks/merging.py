@@ -121,6 +121,16 @@ def apply(changes: Changes, notebook: Notebook) -> None:
     notebook["metadata"]["broker"] = changes.metadata
 
 
+def complete(notebook: Notebook, language: dict[str, Any] | None) -> None:
+    """Let it say of its kernel's language what JupyterLab would write into it.
+
+    Else opening it changed it, and who only reads were asked which version to keep, when the session goes on.
+    """
+    known = notebook["metadata"].get("language_info")
+    if language and isinstance(known, dict) and known.keys() <= {"name"}:
+        notebook["metadata"]["language_info"] = language
+
+
 def _renamed(cells: list[Cell], notebook: Notebook) -> list[Cell]:
     """The cells, none with an id that a cell of the person's has."""
     taken = {cell.get("id") for cell in notebook["cells"]}

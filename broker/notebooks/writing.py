@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
-from ..core.records import ExecutionRecord
+from ..core.records import ExecutionRecord, SessionRecord
 from ..service import Broker
 from . import files
 from .book import Book
 from .contents import Contents
-from .merging import Notebook, Wanted, apply, is_ours, merge, wanted
+from .merging import Notebook, Wanted, apply, complete, is_ours, merge, wanted
 from .shared import SharedDocuments, SharedNotebook
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ RETRY = 1.0
 FAILURES = 5
 """After so many times in a row a file that cannot be read is taken to be something else by now."""
 
+LanguageOf = Callable[[SessionRecord], Awaitable[dict[str, Any] | None]]
+"""What a session's kernel says of its language (``language_info``); None if that is not known."""
+
 
 class Writer:
     """Writes all notebooks of a folder. ``relative`` says by what path a server knows a file."""
@@ -37,6 +41,7 @@ class Writer:
         relative: Callable[[Path], str],
         shared: SharedDocuments | None,
         patience: float,
+        language_of: LanguageOf,
     ) -> None:
         self._journal = broker.journal
         self._folder = folder
@@ -44,6 +49,7 @@ class Writer:
         self._shared = shared
         self._patience = patience
         self._contents = Contents(broker)
+        self._language_of = language_of
         self._surveyed: dict[str, list[Path]] = {}
         self.clients: dict[str, str] = {}
         """Which client another client's execution came from, until it is known what becomes of it."""
@@ -57,7 +63,8 @@ class Writer:
     async def locate(self, book: Book) -> None:
         """Find the file of a session that may have had one; its path is None if there is none."""
         session = book.session
-        book.path = await asyncio.to_thread(files.find, session.name, session.session_id, self._surveyed)
+        known = book.signature
+        book.path = await asyncio.to_thread(files.find, session.name, session.session_id, self._surveyed, known)
 
     def give_up_waiting(self, book: Book) -> None:
         """Let other clients' executions that have been waited for long enough be written."""
@@ -119,10 +126,12 @@ class Writer:
                 document.apply(merge(self._ours(document, session.session_id), fresh, said, sorted(book.passed_over)))
                 book.passed_over.clear()
             else:
+                language = await self._language_of(session)
 
                 def change(notebook: Notebook) -> bool:
                     changes = merge(notebook, fresh, said, sorted(book.passed_over))
                     apply(changes, notebook)
+                    complete(notebook, language)
                     return bool(changes)
 
                 before, after = await asyncio.to_thread(files.update, book.path, session.session_id, change)

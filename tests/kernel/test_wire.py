@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+import msgspec
 import pytest
 from jupyter_client.session import Session
 
@@ -13,10 +14,12 @@ from broker.kernel.wire import DELIMITER, InvalidMessage, mend, unpack
 SESSION = Session(key=b"key", digest_history_size=0)
 
 
-def frames(content: bytes, *, key: bytes = b"key", buffers: list[bytes] | None = None) -> list[bytes]:
+def frames(
+    content: bytes, *, key: bytes = b"key", buffers: list[bytes] | None = None, metadata: bytes = b"{}"
+) -> list[bytes]:
     sender = Session(key=key)
     header = sender.msg_header("stream")
-    parts = [sender.pack(header), sender.pack({"msg_id": "parent"}), b"{}", content]
+    parts = [sender.pack(header), sender.pack({"msg_id": "parent"}), metadata, content]
     return [b"topic", DELIMITER, sender.sign(parts), *parts, *(buffers or [])]
 
 
@@ -51,6 +54,11 @@ def test_of_content_that_no_parser_takes_the_frame_is_kept_as_sent(sent: bytes) 
 def test_buffers_are_kept() -> None:
     message = unpack(frames(b"{}", buffers=[b"\x00\xff", b""]), SESSION)
     assert message.extra == {"buffers": [base64.b64encode(b"\x00\xff").decode(), ""]}
+
+
+def test_metadata_are_kept_and_mended() -> None:
+    message = unpack(frames(b"{}", metadata=b'{"version": "2\\ud800"}'), SESSION)
+    assert msgspec.json.decode(message.extra["metadata"]) == {"version": "2\ufffd"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 from collections.abc import Callable
@@ -131,6 +132,16 @@ def test_binary_buffers_arrive_as_they_are(kernel: OwnKernel) -> None:
     kernel.done(execution)
     (opened,) = [r for r in kernel.of(execution) if r.msg_type == "comm_open"]
     assert opened.buffers == [bytes(range(256)), b""]
+
+
+def test_a_messages_metadata_arrive_as_they_are(kernel: OwnKernel) -> None:
+    execution = kernel.execute(
+        "import comm\nprint('none')\nc = comm.create_comm(target_name='t', data={}, metadata={'version': '2.1.0'})"
+    )
+    kernel.done(execution)
+    (opened,) = [r for r in kernel.of(execution) if r.msg_type == "comm_open"]
+    assert json.loads(opened.metadata) == {"version": "2.1.0"}
+    assert {r.metadata for r in kernel.of(execution) if r.msg_type != "comm_open"} == {b""}
 
 
 def test_a_print_in_a_signal_handler_or_a_finalizer_does_no_harm(kernel: OwnKernel) -> None:

@@ -303,3 +303,13 @@ def test_a_pool_s_work_belongs_to_the_cell_that_submitted_it(kernel: OwnKernel) 
     second = kernel.execute("pool.submit(print, 'second').result()")
     kernel.done(second)
     assert (kernel.text(first), kernel.text(second)) == ("first\n", "second\n")
+
+
+def test_what_ipykernel_says_of_a_comm_that_is_not_there_is_no_output_of_what_runs(kernel: OwnKernel) -> None:
+    execution = kernel.execute("print('runs'); input()")
+    kernel.prompts(execution)
+    about = kernel.send("shell", "comm_close", {"comm_id": "nowhere", "data": {}})
+    kernel.until(lambda: "nowhere" in kernel.text(about, "stderr"))
+    kernel.answer(execution, "")
+    kernel.done(execution)
+    assert kernel.text(execution, "stderr") == ""

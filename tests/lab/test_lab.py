@@ -7,9 +7,10 @@ import base64
 import json
 import time
 
+import pytest
 import websockets
 
-from ..running import PATIENCE, TOKEN, Wire
+from ..running import PATIENCE, TOKEN, CallFailed, Wire
 from .server import ServerProcess, listed, opened
 
 STEP = """
@@ -93,6 +94,17 @@ async def test_a_flood_is_seen_whole(server: ServerProcess, wire: Wire, session:
         assert kernel.text(execution["execution_id"]) == "".join(f"{i} {'.' * 50}\n" for i in range(100_000))
 
 
+async def test_what_is_below_a_long_text_comes_in_few_pieces(server: ServerProcess, wire: Wire, session: str) -> None:
+    code = "import time\nprint('.' * 1_500_000)\nfor i in range(60): print(i, flush=True); time.sleep(0.05)"
+    async with opened(server, (await listed(server, session))["kernel"]["id"]) as kernel:
+        execution = await wire.execute(code, session=session)
+        id = execution["execution_id"]
+        await kernel.idle(id)
+        assert kernel.text(id) == "." * 1_500_000 + "\n" + "".join(f"{i}\n" for i in range(60))
+        below = [message for message in kernel.of(id, "stream") if len(message["content"]["text"]) < 1000]
+        assert len(below) < 20, "with each piece JupyterLab draws all of the text anew"
+
+
 async def test_images_buffers_and_changing_displays_are_seen(server: ServerProcess, wire: Wire, session: str) -> None:
     code = """
 from IPython.display import display, Image
@@ -100,7 +112,8 @@ from IPython import get_ipython
 handle = display("before", display_id=True)
 display(Image(data=b"\\x89PNG", format="png"))
 get_ipython().kernel.session.send(get_ipython().kernel.iopub_socket, "comm_open",
-    {"comm_id": "c", "target_name": "t", "data": {}}, parent=get_ipython().kernel.get_parent(), buffers=[b"\\0\\1"])
+    {"comm_id": "c", "target_name": "t", "data": {}}, parent=get_ipython().kernel.get_parent(), buffers=[b"\\0\\1"],
+    metadata={"version": "2.1.0"})
 print("printed")
 for step in range(50): handle.update(f"step {step}")
 input("Go on? ")
@@ -116,7 +129,8 @@ input("Go on? ")
             if m["content"]["data"].get("image/png")
         ]
         assert {base64.b64decode(image) for image in images} == {b"\x89PNG"}
-        assert kernel.of(id, "comm_open")[0]["buffers"] == [b"\0\1"]
+        (opened_comm,) = kernel.of(id, "comm_open")
+        assert (opened_comm["buffers"], opened_comm["metadata"]) == ([b"\0\1"], {"version": "2.1.0"})
         assert not kernel.of(id, "update_display_data"), "a console cannot show it for another's cell"
 
         def drawn() -> str:
@@ -273,6 +287,29 @@ async def test_a_kernel_in_which_something_runs_is_not_shut_down_and_it_is_said_
     assert session not in server.sessions()
     known = (await wire.call("list_sessions"))["sessions"]
     assert session not in [each["name"] for each in known], "with nothing running, that closes the session"
+
+
+async def test_a_notebook_that_gets_another_kernel_leaves_the_sessions_alone(
+    server: ServerProcess, wire: Wire, session: str
+) -> None:
+    await wire.execute("kept = 1", session=session)
+    found = await listed(server, session)
+    await asyncio.to_thread(server.until, lambda: f"{session}.ipynb" in server.sessions())
+    path = f"sessions/{server.sessions()[f'{session}.ipynb']['id']}"
+    for code in ("pass", "import time; time.sleep(1000)"):
+        execution = await wire.execute(code, session=session, wait=0.2)
+        status, answer = server.api("PATCH", path, {"kernel": {"name": "python3"}})
+        assert status == 200, answer
+        another = answer["kernel"]["id"]
+        assert another != found["kernel"]["id"]
+        status, answer = server.api("PATCH", path, {"kernel": {"id": found["kernel"]["id"]}})
+        assert (status, answer["kernel"]["id"]) == (200, found["kernel"]["id"])
+        assert server.api("GET", f"kernels/{another}")[0] == 404, "any other is shut down, as ever"
+    await wire.call("interrupt", execution_id=execution["execution_id"])
+    assert (await wire.execute("kept", session=session))["text"] == "1\n"
+    assert server.api("DELETE", path)[0] == 204
+    with pytest.raises(CallFailed, match=session):
+        await wire.call("get_session", session=session)
 
 
 async def test_restart_is_the_brokers_and_those_who_watch_are_told_to_connect_anew(

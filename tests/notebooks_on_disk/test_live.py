@@ -233,7 +233,8 @@ async def test_a_renamed_notebook_is_followed(kept: BrokerProcess, wire: Wire, n
     first = await wire.execute("'first'", session=name)
     path = folder(kept) / f"{name}.ipynb"
     await until(path, ended(first))
-    renamed = path.with_name(f"renamed {name}.ipynb")
+    copy, renamed = path.with_name(f"a copy of {name}.ipynb"), path.with_name(f"renamed {name}.ipynb")
+    copy.write_bytes(path.read_bytes())
     path.rename(renamed)
     second = await wire.execute("'second'", session=name)
     await until(renamed, ended(first, second))

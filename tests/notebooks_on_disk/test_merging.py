@@ -14,7 +14,7 @@ from broker.api.types import Session
 from broker.core.records import ExecutionRecord
 from broker.core.state import Origin, Run
 from broker.notebooks.files import encode
-from broker.notebooks.merging import apply, is_ours, merge, wanted
+from broker.notebooks.merging import apply, complete, is_ours, merge, wanted
 from broker.views.ipynb import code_cell, empty_notebook
 
 SESSION = "s-1"
@@ -299,3 +299,16 @@ def test_what_is_no_notebook_of_ours_is_known(other: Any) -> None:
 def test_it_is_written_as_nbformat_writes_it(work: Work) -> None:
     work.broker(record("a"))
     assert nbformat.writes(nbformat.reads(work.disk, 4)).strip() == work.disk.decode().strip()
+
+
+@pytest.mark.parametrize("kept", [{"name": "python", "version": "2.7"}, None, []])
+def test_what_a_notebook_says_of_its_language_is_completed_and_else_left_alone(kept: Any) -> None:
+    said = {"name": "python", "version": "3.13", "file_extension": ".py"}
+    notebook: dict[str, Any] = {"metadata": {"language_info": {"name": "python"}}}
+    complete(notebook, None)
+    assert notebook["metadata"]["language_info"] == {"name": "python"}
+    complete(notebook, said)
+    assert notebook["metadata"]["language_info"] == said
+    other = {"metadata": {"language_info": kept}}
+    complete(other, said)
+    assert other == {"metadata": {"language_info": kept}}

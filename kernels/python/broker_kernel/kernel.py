@@ -68,6 +68,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
 
     async def shell_channel_thread_main(self, msg: list[Any]) -> None:
         """Send a request to its shell: none runs twice, and a lane is made when it is first needed."""
+        header: dict[str, Any] = {}
         # What is no message of ours is left to ipykernel, which says so.
         with contextlib.suppress(ValueError, IndexError):
             request = Request.read(msg, self.session)
@@ -88,7 +89,12 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             manager = self.shell_channel_thread.manager
             if isinstance(lane, str) and lane.startswith((LANE, GUEST)) and lane not in manager.list_subshell():
                 create_subshell(manager, lane)
-        await super().shell_channel_thread_main(msg)
+        # Of a comm that is not there ipykernel complains here already. That is no output of the latest cell.
+        about = cells.adopt({"header": header})
+        try:
+            await super().shell_channel_thread_main(msg)
+        finally:
+            cells.reset(about)
 
     async def shell_main(self, subshell_id: str | None, msg: list[Any]) -> None:
         try:

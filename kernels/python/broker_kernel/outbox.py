@@ -4,8 +4,9 @@ A directory with segments, each named by the number of its first record. A recor
 anybody is told of it, so what the kernel has said survives the kernel; who reads it deletes the segments that it is
 done with. ``wake`` is a FIFO: a byte in it says that there is more to read.
 
-A record is :data:`HEADER`, the lengths of its frames, and the frames: message type, the parent's and its own message
-id, content, and any buffers. One that is shorter than its header says was being written when the kernel died.
+A record is :data:`HEADER`, the lengths of its frames, and the frames: message type (then, of a message that has
+metadata, a NUL and those), the parent's and its own message id, content, and any buffers. One that is shorter than its
+header says was being written when the kernel died.
 
 ``text`` is a memory-mapped file that holds what was printed since the last record was made of it: it is lost neither
 when the process is killed before it gets round to it. See :class:`broker_kernel.text.Text`.

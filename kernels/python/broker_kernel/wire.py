@@ -25,6 +25,16 @@ BROKER = b"broker-"
 QUIET = frozenset({"busy", "execute_reply"})
 """What nobody acts on before the next message, which follows at once."""
 
+EMPTY = b"{}"
+
+
+def record_head(header: dict[str, Any], parent: dict[str, Any] | None, metadata: bytes = EMPTY) -> list[bytes]:
+    """The frames of a record before its content."""
+    kind: bytes = header["msg_type"].encode()
+    if metadata != EMPTY:
+        kind += b"\0" + metadata
+    return [kind, (parent or {}).get("msg_id", "").encode(), header["msg_id"].encode()]
+
 
 def pack(content: Any) -> bytes:
     """Encode as JSON. A lone surrogate is escaped, and a byte that was no UTF-8 becomes that byte again."""
@@ -94,10 +104,11 @@ class Session(StockSession):  # type: ignore[misc]
             pass_on(0)
             return msg
         quiet = msg_type in QUIET or msg["content"].get("execution_state") in QUIET
-        record = [msg_type, (msg.get("parent_header") or {}).get("msg_id", ""), msg["header"]["msg_id"]]
+        metadata = self.pack(msg["metadata"]) if published and msg.get("metadata") else EMPTY
+        head = record_head(msg["header"], msg.get("parent_header"), metadata)
         self.outbox.append(
             channel,
-            [*(part.encode() for part in record), packed, *map(bytes, buffers)],
+            [*head, packed, *map(bytes, buffers)],
             wake=not quiet,
             passed_on=pass_on,
         )
@@ -105,15 +116,14 @@ class Session(StockSession):  # type: ignore[misc]
 
     def relay(self, pub: OutboxThread, frames: list[bytes]) -> None:
         """Publish a message that a child of the kernel has packed."""
-        idents, (_, header, parent, _, content, *buffers) = self.feed_identities(frames)
-        about, cause = self.unpack(header), self.unpack(parent)
+        idents, (_, header, parent, metadata, content, *buffers) = self.feed_identities(frames)
+        head = record_head(self.unpack(header), self.unpack(parent), metadata)
 
         def pass_on(number: int) -> None:
             if pub.watched:
                 pub.send_multipart([*idents[:1], b"%d" % number, *frames[len(idents) :]])
 
-        record = [about["msg_type"], cause.get("msg_id", ""), about["msg_id"]]
-        self.outbox.append(IOPUB, [*(part.encode() for part in record), content, *buffers], passed_on=pass_on)
+        self.outbox.append(IOPUB, [*head, content, *buffers], passed_on=pass_on)
 
     def tell(self, msg_type: str, content: dict[str, Any]) -> None:
         """Tell the broker, and nobody else."""
@@ -131,10 +141,8 @@ class Session(StockSession):  # type: ignore[misc]
                 topic = b"stream." + name.encode()
                 pub.send_multipart(self.serialize({**msg, "content": packed}, [topic, b"%d" % number]))
 
-        record = ["stream", (msg["parent_header"] or {}).get("msg_id", ""), msg["header"]["msg_id"]]
-        self.outbox.append(
-            IOPUB, [*(part.encode() for part in record), packed], epoch=epoch, offset=offset, passed_on=pass_on
-        )
+        head = record_head(msg["header"], msg["parent_header"])
+        self.outbox.append(IOPUB, [*head, packed], epoch=epoch, offset=offset, passed_on=pass_on)
 
 
 class OutboxThread(IOPubThread):  # type: ignore[misc]

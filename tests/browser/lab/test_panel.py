@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from broker.lab.mirror import ANSWERED_WITHIN
+
 from ...lab.server import listed
 from ...running import TOKEN, CallFailed, Wire, connect
 from ..conftest import DESKTOP
+from .notebook import OpenNotebook
 from .server import LabProcess, Line
 
 Picture = Callable[[Any, str], Awaitable[None]]
@@ -104,6 +107,11 @@ async def widen(page: Any, by: int) -> None:
     await page.mouse.down()
     await page.mouse.move(x + by, y)
     await page.mouse.up()
+
+
+async def choose(page: Any, menu: str, item: str) -> None:
+    await page.locator(".lm-MenuBar-item", has_text=re.compile(f"^{menu}$")).click()
+    await page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{item}$")).click()
 
 
 async def come_to_rest(notification: Any) -> None:
@@ -245,10 +253,47 @@ async def test_a_refused_shut_down_is_said_where_the_person_looks(
     await come_to_rest(said)
     await picture(page, "panel-refused")
     await said.get_by_role("button", name="Show Broker").click()
-    await page.locator(".jp-Broker-says", has_text="Interrupt first").filter(has_text="Precious").wait_for()
+    await page.locator(".jp-Broker-says", has_text="Interrupt it first").filter(has_text="Precious").wait_for()
     await said.wait_for(state="detached")
     await row(page, execution, "running").get_by_role("button", name="Interrupt").click()
     await row(page, execution, "interrupted").wait_for()
+
+
+async def test_a_notebook_keeps_its_kernel_when_a_shut_down_is_refused_and_a_restart_is_no_death(
+    page: Any, lab: LabProcess, wire: Wire, session: str, picture: Picture
+) -> None:
+    await wire.execute("kept = 1", session=session)
+    await asyncio.to_thread(lab.until, lambda: f"{session}.ipynb" in lab.sessions())
+    await page.get_by_label(session, exact=True).get_by_role("button", name="Open Notebook").click()
+    notebook = OpenNotebook(page)
+    await page.get_by_text("| Idle").wait_for()
+    await page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.info")
+    changed = await page.evaluate("() => jupyterapp.shell.currentWidget.context.model.dirty")
+    assert not changed, "who only reads has nothing to save"
+    name = "Precious work of a whole long night"
+    execution = await wire.execute("import time; time.sleep(1000)", session=session, wait=0, label=name)
+    await page.get_by_text("| Busy").wait_for()
+    await choose(page, "Kernel", "Shut Down Kernel")
+    said = page.locator(".Toastify__toast", has_text=f"The kernel of session '{session}' was not shut down")
+    await come_to_rest(said.filter(has_text="is under way. Interrupt it first."))
+    await page.get_by_text("| Busy").wait_for()
+    await picture(page, "panel-refused-notebook")
+    await notebook.type_below("print('kept is', kept)")
+    await page.keyboard.press("Shift+Enter")
+    await notebook.outputs("kept is").filter(has_text="kept is 1").wait_for()
+    await said.get_by_role("button", name="Show Broker").click()
+    await page.locator(".jp-Broker-says", has_text=name).wait_for()
+    await choose(page, "Kernel", "Restart Kernel…")
+    await page.locator(".jp-Dialog .jp-mod-accept").click()
+    await row(page, execution, "killed").wait_for()
+    await page.get_by_text("| Idle").wait_for()
+    await notebook.type_below("print('kept' in globals())")
+    await page.keyboard.press("Shift+Enter")
+    await notebook.outputs("in globals()").filter(has_text="False").wait_for()
+    # Longer than whoever has not asked for the restart is told of it: it says that the kernel "appears to have died".
+    await asyncio.sleep(ANSWERED_WITHIN + 0.5)
+    assert await page.locator(".jp-Dialog").count() == 0
+    await page.evaluate("() => jupyterapp.shell.currentWidget.dispose()")
 
 
 async def test_shut_down_all_leaves_what_runs_and_says_so(

@@ -32,10 +32,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
       execute: () => app.shell.activateById(panel.id)
     });
     palette?.addItem({ command: SHOW, category: 'Broker' });
-    showRefusals(app.serviceManager.events.stream, why => {
+    const showMore = (why: string) => {
       actions.say(why);
       app.shell.activateById(panel.id);
-    });
+    };
+    showRefusals(app.serviceManager.events.stream, () => app.shell.widgets('main'), showMore);
     wire.connect();
   }
 };
