@@ -71,7 +71,7 @@ def beside(metadata: bytes, buffers: list[bytes]) -> dict[str, Any]:
     """What a message has beside its content, if anything: ``metadata``; ``buffers``, encoded in base64."""
     found: dict[str, Any] = {}
     if metadata not in NOTHING:
-        found["metadata"] = msgspec.Raw(mend(metadata))
+        found["metadata"] = msgspec.Raw(mended(metadata)[0])
     if buffers:
         found["buffers"] = [base64.b64encode(buffer).decode() for buffer in buffers]
     return found

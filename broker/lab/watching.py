@@ -250,8 +250,11 @@ class Watching:
         if not self._asks(id):
             return  # it was answered long ago
         header = await self._send("stdin", "input_request", id, msgspec.json.encode(prompt))
+        # A debugger asks many times; where one answers need not be said each time.
+        is_first = id not in self.asked.values()
         self.asked[header["msg_id"]] = id
-        await self._say_where(id)
+        if is_first:
+            await self._say_where(id)
 
     def _asks(self, id: str) -> bool:
         record = self._runner.session.find(id)

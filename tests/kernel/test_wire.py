@@ -59,6 +59,8 @@ def test_buffers_are_kept() -> None:
 def test_metadata_are_kept_and_mended() -> None:
     message = unpack(frames(b"{}", metadata=b'{"version": "2\\ud800"}'), SESSION)
     assert msgspec.json.decode(message.extra["metadata"]) == {"version": "2\ufffd"}
+    message = unpack(frames(b"{}", metadata=b"no JSON"), SESSION)
+    assert bytes(message.extra["metadata"]) == b"{}"
 
 
 @pytest.mark.parametrize(

@@ -149,17 +149,22 @@ input("Go on? ")
 
 
 async def test_a_prompt_can_be_answered_by_whoever_shows_it(server: ServerProcess, wire: Wire, session: str) -> None:
-    execution = await wire.execute("print('Hello', input('Name: '))", session=session)
+    execution = await wire.execute("print('Hello', input('Name: ')); input('Well? ')", session=session)
     async with opened(server, (await listed(server, session, "busy"))["kernel"]["id"]) as kernel:
         asked = await kernel.until(lambda m: m["type"] == "input_request")
         assert asked["channel"] == "stdin"
         assert asked["content"] == {"prompt": "Name: ", "password": False}
         assert asked["parent"]["msg_id"] == execution["execution_id"]
         await kernel.send("input_reply", {"value": "Ada"}, "stdin", asked["header"])
+        await kernel.until(lambda m: m["content"].get("prompt") == "Well? ")
+        await wire.call("send_stdin", execution_id=execution["execution_id"], data="yes")
         over = await wire.until(execution["execution_id"], lambda e: bool(e["finished_at"]))
-        assert over["text"] == "Name: Ada\nHello Ada\n"
+        assert over["text"] == "Name: Ada\nHello Ada\nWell? yes\n'yes'\n"
+        await kernel.idle(execution["execution_id"])
+        said = "".join(m["content"].get("text", "") for m in kernel.messages)
+        assert said.count("jupyter broker stdin") == 1, "where one answers is said once"
     events = await wire.events(execution["execution_id"])
-    assert [e["value"] for e in events if e["type"] == "input_reply"] == ["Ada"], "it is on record"
+    assert [e["value"] for e in events if e["type"] == "input_reply"] == ["Ada", "yes"], "it is on record"
 
 
 async def test_a_persons_cell_runs_beside_the_agents_and_comes_from_the_kernel(
