@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
@@ -30,6 +31,10 @@ class Request(msgspec.Struct):
     id: str | int | float | msgspec.UnsetType | None = msgspec.UNSET
 
 
+HALF_A_PAIR = (
+    "a string has half of a surrogate pair, such as \\ud800 by itself, which is no text (RFC 8259, section 8.2); send "
+    "the whole character, or have the code make it"
+)
 _NULL = msgspec.Raw(b"null")
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises; the last one for what is nested ever so deep."""
@@ -73,7 +78,7 @@ class Rpc:
         try:
             request = _parse(message)
         except RpcError as error:
-            return failure(_id_of(message), error)
+            return failure(id_of(message), error)
         id = None if isinstance(request.id, msgspec.UnsetType) else request.id
         try:
             if len(message) > MAX_MESSAGE:
@@ -134,19 +139,37 @@ def _parse(message: bytes) -> Request:
             type="invalid_request",
         ) from error
     except _NOT_JSON as error:
-        raise RpcError(PARSE_ERROR, f"the message is not JSON: {error}", type="parse_error") from error
+        why = HALF_A_PAIR if _parsed_by_python(message) is not None else f"the message is not JSON: {error}"
+        raise RpcError(PARSE_ERROR, why, type="parse_error") from error
     if request.jsonrpc != "2.0":
         raise RpcError(INVALID_REQUEST, 'jsonrpc must be "2.0"', type="invalid_request")
     return request
 
 
-def _id_of(message: bytes) -> Any:
-    """The id of a request that is otherwise invalid; null if it has none (section 5)."""
+def id_of(message: bytes) -> Any:
+    """The id of a request that is not carried out; null if it has none (section 5)."""
     try:
         found = msgspec.json.decode(message, type=dict[str, msgspec.Raw]).get("id", _NULL)
         return msgspec.json.decode(found, type=str | int | float | None)
     except _NOT_JSON:
+        id = (_parsed_by_python(message) or {}).get("id")
+        try:
+            return msgspec.json.decode(msgspec.json.encode(id), type=str | int | float | None)
+        except (*_NOT_JSON, UnicodeEncodeError, OverflowError):
+            return None
+
+
+def _parsed_by_python(message: bytes) -> dict[str, Any] | None:
+    """A request object that only a parser takes which lets halves of surrogate pairs pass."""
+    try:
+        found = json.loads(message, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def failure(id: Any, error: RpcError) -> bytes:

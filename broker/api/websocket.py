@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from ..journal_writer import iso
 from .auth import SUBPROTOCOL, Gate
 from .http import Entrance
 from .methods import Caller
-from .rpc import Rpc, RpcError, failure, notification
+from .rpc import Rpc, RpcError, failure, id_of, notification
 from .types import BrokerStatus
 
 log = logging.getLogger(__name__)
@@ -99,21 +99,25 @@ class Socket(Entrance, WebSocketHandler):
         for task in [*self._tasks, *self._subscriptions.values()]:
             task.cancel()
 
-    def on_message(self, message: str | bytes) -> None:
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
         data = message.encode() if isinstance(message, str) else message
-        self._spawn(self._answer(data) if len(self._tasks) < MAX_CALLS else self._refuse())
+        if len(self._tasks) >= MAX_CALLS:
+            # Awaited: who does not read what is refused is not read from either.
+            return _until_closed(self._refuse(data))
+        self._spawn(self._answer(data))
+        return None
 
     async def _answer(self, message: bytes) -> None:
         if (answer := await self._rpc.answer(message, self._me)) is not None:
             await self._send(answer)
 
-    async def _refuse(self) -> None:
+    async def _refuse(self, message: bytes) -> None:
         error = RpcError(
             LimitReached.code,
             f"{MAX_CALLS} calls are open on this connection; wait for some to return",
             type=LimitReached.type,
         )
-        await self._send(failure(None, error))
+        await self._send(failure(id_of(message), error))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(_until_closed(work))

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import websockets
 
+from broker.api.websocket import MAX_CALLS
+
 from ..running import PATIENCE, TOKEN, BrokerProcess, CallFailed, Wire
 
 RPC = "api/broker/v1/rpc"
@@ -30,6 +32,8 @@ def post(broker: BrokerProcess, message: bytes) -> Any:
         (b"{", -32700, "not JSON"),
         (b"nonsense", -32700, "not JSON"),
         (b'{"jsonrpc":"2.0","id":1,"method":"execute","params":{"code":"\xff"}}', -32700, "not UTF-8"),
+        (rb'{"jsonrpc":"2.0","id":1,"method":"execute","params":{"code":"\ud800"}}', -32700, "surrogate"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"execute","params":{"code":"1","wait":NaN}}', -32700, "not JSON"),
         (b"[]", -32600, "batch"),
         (b"5", -32600, "not a JSON-RPC 2.0 request"),
         (b'{"id":1,"method":"execute"}', -32600, "jsonrpc"),
@@ -63,6 +67,8 @@ def test_a_request_that_is_none_is_told_why(broker: BrokerProcess, message: byte
 def test_the_id_of_a_bad_request_comes_back_where_there_is_one(broker: BrokerProcess) -> None:
     assert post(broker, b'{"id":7,"method":"execute"}')["id"] == 7
     assert post(broker, b'{"jsonrpc":"2.0","id":"a","method":5}')["id"] == "a"
+    assert post(broker, rb'{"jsonrpc":"2.0","id":8,"method":"execute","params":{"code":"\ud800"}}')["id"] == 8
+    assert post(broker, rb'{"jsonrpc":"2.0","id":"\ud800","method":"list_sessions"}')["id"] is None
     assert post(broker, b"{")["id"] is None
 
 
@@ -75,6 +81,20 @@ def test_in_a_batch_each_is_answered_by_itself_and_notifications_are_not(broker:
     assert [(answer["id"], "error" in answer) for answer in answers] == [(1, False), (2, True), (None, True)]
     status, _, body = broker.request(RPC, data=b'{"jsonrpc":"2.0","method":"list_sessions"}')
     assert (status, body) == (204, b"")
+
+
+async def test_a_call_beyond_the_limit_of_a_connection_is_refused_by_its_id(
+    broker: BrokerProcess, wire: Wire, session: str
+) -> None:
+    execution = await wire.execute("import time; time.sleep(1000)", session=session, wait=0)
+    waiting = [wire.begin("wait", execution_id=execution["execution_id"], wait=None) for _ in range(MAX_CALLS)]
+    with pytest.raises(CallFailed, match="calls are open") as refused:
+        await wire.begin("list_sessions")
+    assert refused.value.type == "limit_reached"
+    async with broker.connect() as other:
+        await other.call("interrupt", execution_id=execution["execution_id"])
+    assert {ended["state"] for ended in await asyncio.gather(*waiting)} == {"interrupted"}
+    assert (await wire.call("list_sessions"))["sessions"]
 
 
 async def test_a_socket_goes_on_after_every_kind_of_nonsense(wire: Wire, session: str) -> None:
