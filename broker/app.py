@@ -69,7 +69,7 @@ class ServeApp(BaseApp):
     ip = Unicode("127.0.0.1", help="The address to listen on. Anyone who reaches it and has the token runs code.").tag(
         config=True
     )
-    port = Integer(8890, help="The port to listen on; 0 picks one that is free.").tag(config=True)
+    port = Integer(8890, min=0, max=65535, help="The port to listen on; 0 picks one that is free.").tag(config=True)
     handover_after = Float(30.0, min=0, help="Seconds after which a caller gets control back, unless it says.").tag(
         config=True
     )

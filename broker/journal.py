@@ -122,7 +122,9 @@ class Journal:
             # The last event is never one of those that a clearing drops, so no seq is given twice.
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         except sqlite3.DatabaseError as error:
-            raise JournalError(f"{path} cannot be used as a journal: {why(error)}") from error
+            raise JournalError(
+                f"{path} cannot be used as a journal: {why(error)}; move it away, or use another data directory"
+            ) from error
         self._connection = connection
         self._reader = self._connect(readonly=True)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-read")

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ import pytest
 
 from broker import discovery
 from broker.discovery import BrokerInfo, BrokerStartFailed, DataDirectoryInUse, DataDirectoryLock
+from broker.kernel.manager import kernel_directory
 
 
 @pytest.fixture(autouse=True)
@@ -258,3 +260,18 @@ class TestStartInBackground:
         with pytest.raises(BrokerStartFailed, match=f"pid {os.getpid()}"):
             discovery.start_in_background(tmp_path / "data")
         lock.release()
+
+
+def test_kernels_sockets_have_short_paths_wherever_the_directories_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    directory = kernel_directory(tmp_path)
+    try:
+        assert len(os.fsencode(directory / "kernel-00000000-0000-0000-0000-000000000000-ipc-5")) <= 107
+        assert mode(directory) == 0o700
+    finally:
+        directory.rmdir()

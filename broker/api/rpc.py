@@ -139,7 +139,11 @@ def _parse(message: bytes) -> Request:
             type="invalid_request",
         ) from error
     except _NOT_JSON as error:
-        why = HALF_A_PAIR if _parsed_by_python(message) is not None else f"the message is not JSON: {error}"
+        why = f"the message is not JSON: {error}"
+        if _parsed_by_python(message, parse_constant=_refuse_constant) is not None:
+            why = HALF_A_PAIR
+        elif _parsed_by_python(message) is not None:
+            why += "; it has no NaN and no Infinity: send null, or leave it out"
         raise RpcError(PARSE_ERROR, why, type="parse_error") from error
     if request.jsonrpc != "2.0":
         raise RpcError(INVALID_REQUEST, 'jsonrpc must be "2.0"', type="invalid_request")
@@ -159,10 +163,10 @@ def id_of(message: bytes) -> Any:
             return None
 
 
-def _parsed_by_python(message: bytes) -> dict[str, Any] | None:
-    """A request object that only a parser takes which lets halves of surrogate pairs pass."""
+def _parsed_by_python(message: bytes, **options: Any) -> dict[str, Any] | None:
+    """A request object that only a parser takes which lets halves of surrogate pairs pass, and NaN and Infinity."""
     try:
-        found = json.loads(message, parse_constant=_refuse_constant)
+        found = json.loads(message, **options)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -47,11 +47,6 @@ class Command(BaseApp):
     aliases = _ALIASES
     flags = _FLAGS
 
-    @property
-    def title(self) -> str:
-        """The command as it is typed."""
-        return str(self.name).replace("jupyter-broker-", "jupyter broker ")
-
     def connect(self) -> Client:
         """A client for the broker that is meant, to be entered with ``async with``."""
         return Client.connect(data_dir=self.data_dir_given)
@@ -63,6 +58,9 @@ class Command(BaseApp):
     def start(self) -> None:
         """Run the command, and leave the process with its exit status."""
         super().start()
+        # Python has no stream for a descriptor that was closed when it started (`>&-`).
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):
             # A kernel prints what it likes; a terminal that cannot show a character is no reason to stop.
             getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")

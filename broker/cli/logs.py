@@ -46,7 +46,7 @@ class LogsApp(Command):
     async def run(self) -> int:
         """Print."""
         (beginning,) = self.arguments_given(1, 1)
-        renderer = Renderer()
+        renderer = Renderer(sys.stdout, sys.stderr)
         async with self.connect() as client:
             execution_id = await resolve_execution(client, beginning)
             events = client.stream(execution_id, after=self.after) if self.follow else self._past(client, execution_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from typing import Any, TextIO
 
 from ..client import Event
@@ -18,7 +17,7 @@ ERASE_BELOW = "\x1b[J"
 class Renderer:
     """Writes events, each at once. Knows what is on the screen as far as that is its own doing."""
 
-    def __init__(self, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> None:
+    def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out = out
         self._err = err
         self._out_is_terminal = out.isatty()

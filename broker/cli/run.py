@@ -95,13 +95,20 @@ class RunApp(Command):
         given = "code" in self.cli_config.get(type(self).__name__, {})
         source = next(iter(self.arguments_given(0, 0 if given else 1)), None)
         if given:
+            try:
+                self.code.encode()
+            except UnicodeEncodeError:
+                raise UsageError("the code is not text in this locale's encoding; give it as a file in UTF-8") from None
             return self.code, self.label
         if source is None:
             raise UsageError("what should run? Give a file, -c CODE, or - for what stdin has")
         if source == "-":
             if sys.stdin is None:
                 raise UsageError("there is no stdin to read code from")
-            return sys.stdin.buffer.read().decode(errors="replace"), self.label
+            try:
+                return sys.stdin.buffer.read().decode("utf-8-sig"), self.label
+            except UnicodeDecodeError as error:
+                raise UsageError(f"what stdin has is not UTF-8: {error}") from None
         try:
             return Path(source).read_text(encoding="utf-8-sig"), self.label or Path(source).name
         except (OSError, UnicodeDecodeError) as error:

@@ -26,7 +26,7 @@ class Watch:
         self._client = client
         self._id = execution_id
         self._answers = answers
-        self._renderer = Renderer()
+        self._renderer = Renderer(sys.stdout, sys.stderr)
         self._elapsed = ElapsedLine(self._may_show_elapsed, lambda: self._doing)
         self._doing = "queued"
         self._prompting: asyncio.Task[None] | None = None

@@ -19,8 +19,9 @@ DIRECTORY = next(
 """The folder of the Python kernel: in the installed package, or beside it in a checkout."""
 STOCK_MODULES = ("ipykernel_launcher", "ipykernel", "ipykernel.kernelapp")
 METADATA = "jupyter-broker"
-"""The key of a kernelspec's ``metadata`` that is ours: ``{"launcher": "stock"}`` leaves its command as it is, and
-``{"outbox": true}`` says that it keeps an outbox by itself."""
+"""The key of a kernelspec's ``metadata`` that is ours: ``{"launcher": "stock"}`` leaves its command as it is,
+``{"launcher": "own"}`` says that it starts a copy of our launcher, and ``{"outbox": true}`` that it keeps an outbox by
+itself."""
 
 
 def own_command(command: Sequence[str], spec: KernelSpec | None) -> list[str] | None:
@@ -32,6 +33,9 @@ def own_command(command: Sequence[str], spec: KernelSpec | None) -> list[str] | 
     for index, (flag, module) in enumerate(itertools.pairwise(command)):
         if flag == "-m" and module in STOCK_MODULES:
             return [*command[:index], launch, *command[index + 2 :]]
+    if wishes.get("launcher") == "own":
+        # Jupyter finds a copy of the folder; the one that came with this broker is the one it can talk to and fork.
+        return [launch if Path(argument).name == "launch.py" else argument for argument in command]
     return list(command) if launch in command else None
 
 

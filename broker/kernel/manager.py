@@ -65,9 +65,10 @@ def kernel_directory(data_dir: Path) -> Path:
 
     For the owner only, with a short name, and for one data directory: what nobody knows in it is nobody's.
     """
-    directory = Path(jupyter_runtime_dir()) / "broker"
-    if len(os.fsencode(directory)) > LONGEST_IPC_DIRECTORY:
-        directory = Path(tempfile.gettempdir()) / f"jupyter-broker-{os.getuid()}"
+    ours = f"jupyter-broker-{os.getuid()}"
+    places = (Path(jupyter_runtime_dir(), "broker"), Path(tempfile.gettempdir(), ours), Path("/tmp", ours))
+    # The last one is for a batch job, say, whose TMPDIR is long too.
+    directory = next((place for place in places if len(os.fsencode(place)) <= LONGEST_IPC_DIRECTORY), places[-1])
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = directory.lstat()
     if status.st_uid != os.getuid() or not directory.is_dir() or directory.is_symlink():

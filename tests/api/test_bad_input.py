@@ -72,6 +72,14 @@ def test_the_id_of_a_bad_request_comes_back_where_there_is_one(broker: BrokerPro
     assert post(broker, b"{")["id"] is None
 
 
+@pytest.mark.parametrize("value", [b"NaN", b"Infinity"])
+def test_a_number_that_json_has_not_is_refused_in_words_to_whoever_waits(broker: BrokerProcess, value: bytes) -> None:
+    answer = post(broker, b'{"jsonrpc":"2.0","id":7,"method":"execute","params":{"code":"1","wait":%b}}' % value)
+    assert answer["id"] == 7
+    assert answer["error"]["code"] == -32700
+    assert "NaN" in answer["error"]["message"]
+
+
 def test_in_a_batch_each_is_answered_by_itself_and_notifications_are_not(broker: BrokerProcess) -> None:
     answers = post(
         broker,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from broker.kernel.launcher import DIRECTORY
 
 from ..kernelspecs import install, install_ipykernel, install_python
 from ..running import BrokerProcess, CallFailed
@@ -85,6 +88,20 @@ async def test_a_kernelspec_that_asks_for_the_stock_kernel_gets_it(start_broker:
             session = await wire.call("create_session", name=kernel, kernel=kernel)
             assert not any(session["promises"].values())
             assert (await wire.execute("print(6 * 7)", session=kernel))["text"] == "42\n"
+
+
+async def test_the_kernelspec_that_is_installed_with_the_broker_keeps_all_promises(
+    start_broker: Callable[..., BrokerProcess],
+) -> None:
+    broker = start_broker("--pool-size=0", "--ServeApp.start_timeout=20")
+    assert DIRECTORY is not None
+    # As the package installs it: a copy, away from the broker's own.
+    shutil.copytree(DIRECTORY, broker.root / "data" / "kernels" / "jupyter-broker-python")
+    async with broker.connect() as wire:
+        session = await wire.call("create_session", name="s", kernel="jupyter-broker-python")
+        assert session["promises"]
+        assert all(session["promises"].values())
+        assert (await wire.execute("print(6 * 7)", session="s"))["text"] == "42\n"
 
 
 async def test_what_a_kernelspec_says_of_interpreter_arguments_and_environment_holds(

@@ -222,6 +222,26 @@ class TestHelp:
         command, *rest = arguments.split()
         assert f"usage: jupyter broker {command}" in cli_alone(command, *rest, status=2).stderr
 
+    @pytest.mark.parametrize("command", ["run", "serve"])
+    def test_an_option_that_there_is_not_is_refused(self, cli_alone: CommandLine, command: str) -> None:
+        said = cli_alone(command, "--sesion=x", status=2).stderr
+        assert "no option 'sesion'" in said
+        assert f"jupyter broker {command} --help" in said
+
+    @pytest.mark.parametrize("port", ["65536", "-1"])
+    def test_a_port_that_there_is_not_is_refused(self, cli_alone: CommandLine, port: str) -> None:
+        assert "'port'" in cli_alone("serve", f"--port={port}", status=1).stderr
+
+    def test_code_that_is_no_text_is_refused(self, cli_alone: CommandLine) -> None:
+        bytes_of_code = ["run", "-c", b"print('\xff')"]
+        for arguments, stdin in (bytes_of_code, b""), (["run", "-"], b"print('\xff')"):
+            done = subprocess.run(
+                [*PROGRAM, *arguments], env=cli_alone.environment, input=stdin, capture_output=True, check=False
+            )
+            assert done.returncode == 2
+            assert b"UTF-8" in done.stderr
+            assert b"Traceback" not in done.stderr
+
     def test_settings_may_be_in_a_configuration_file(self, cli_alone: CommandLine) -> None:
         config = Path(cli_alone.environment["JUPYTER_CONFIG_DIR"])
         config.mkdir(exist_ok=True)
@@ -354,6 +374,22 @@ class TestRun:
         assert "Traceback" not in said
         assert process.wait(PATIENCE) != 0
         assert cli("run", "-c", "print(z)", f"--session={session}").stdout == "1\n"
+
+    @pytest.mark.parametrize("closed", ["stdout", "stderr"])
+    def test_a_stream_that_is_closed_is_nobody_s_trouble(self, cli: CommandLine, session: str, closed: str) -> None:
+        code = "import sys; print('out'); print('err', file=sys.stderr)"
+        descriptor = 1 if closed == "stdout" else 2
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {descriptor}>&-', "sh", *PROGRAM, "run", "-c", code, f"--session={session}"],
+            env=cli.environment,
+            cwd=cli.root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "err\n" if closed == "stdout" else "out\n")
 
     def test_updates_of_a_display_are_all_there_in_a_pipe(self, cli: CommandLine, session: str) -> None:
         code = (
