@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +32,9 @@ async def chromium() -> AsyncIterator[Any]:
     async with playwright.async_playwright() as started:
         browser = await started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield browser
-        await browser.close()
+        with contextlib.suppress(TimeoutError):  # of one that has crashed
+            async with asyncio.timeout(30):
+                await browser.close()
 
 
 @pytest.fixture
