@@ -120,6 +120,9 @@ class ServeApp(BaseApp):
 
     def start(self) -> None:
         super().start()
+        if self.extra_args:
+            print(f"{self.title}: one argument too many: {self.extra_args[0]!r}; see --help", file=sys.stderr)
+            self.exit(2)
         logging.getLogger("broker").parent = self.log
         logging.getLogger("tornado.access").setLevel(logging.ERROR)
         raise_limits()

@@ -92,7 +92,10 @@ class DataDirectoryLock:
             DataDirectoryInUse: another broker has it.
             OSError: the directory cannot be made or written.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except FileExistsError:
+            raise NotADirectoryError(f"{self.data_dir} is a file; name a directory with --data-dir") from None
         self.data_dir.chmod(0o700)
         descriptor = os.open(_lock_path(self.data_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

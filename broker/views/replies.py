@@ -270,8 +270,8 @@ class Replies:
                 )
             case Run.KILLED | Run.LOST if record.kernel_state == "lost":
                 return (
-                    f"{_sentence(record.reason)} The variables of this session are gone; the next execute "
-                    "starts a new kernel."
+                    f"{_sentence(record.reason)} The variables of that kernel are gone; what is run next in this "
+                    "session has a new one."
                 )
             case Run.LOST:
                 return (

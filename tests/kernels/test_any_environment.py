@@ -104,6 +104,20 @@ async def test_the_kernelspec_that_is_installed_with_the_broker_keeps_all_promis
         assert (await wire.execute("print(6 * 7)", session="s"))["text"] == "42\n"
 
 
+async def test_a_kernelspec_that_starts_a_copy_of_the_launcher_unknown_to_the_broker_is_as_any_other(
+    start_broker: Callable[..., BrokerProcess],
+) -> None:
+    broker = start_broker("--pool-size=0")
+    assert DIRECTORY is not None
+    copy = broker.root / "copy"
+    shutil.copytree(DIRECTORY, copy)
+    install(broker, "older", [sys.executable, str(copy / "launch.py"), "-f", "{connection_file}"])
+    async with broker.connect() as wire:
+        assert (await wire.call("create_session", name="s", kernel="older"))["promises"] == {}
+        asking = await wire.execute("print(6 * int(input()))", session="s", stdin=["7"])
+        assert asking["text"].endswith("42\n")
+
+
 async def test_what_a_kernelspec_says_of_interpreter_arguments_and_environment_holds(
     start_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:

@@ -81,3 +81,12 @@ def test_a_traceback_does_not_show_how_the_interrupt_came(kernel: OwnKernel) -> 
     kernel.until(lambda: "begun" in kernel.text(execution))
     kernel.interrupt(execution)
     assert "broker_kernel" not in "".join(kernel.done(execution)["traceback"])
+
+
+def test_a_traceback_does_not_show_how_input_asks(kernel: OwnKernel) -> None:
+    execution = kernel.execute("input('Well? ')")
+    kernel.prompts(execution)
+    kernel.answer(execution, "\x04")
+    reply = kernel.done(execution)
+    assert reply["ename"] == "EOFError"
+    assert "broker_kernel" not in "".join(reply["traceback"])

@@ -232,6 +232,13 @@ class TestHelp:
     def test_a_port_that_there_is_not_is_refused(self, cli_alone: CommandLine, port: str) -> None:
         assert "'port'" in cli_alone("serve", f"--port={port}", status=1).stderr
 
+    def test_an_argument_that_serve_does_not_take_is_refused(self, cli_alone: CommandLine) -> None:
+        assert "too many: 'extra'" in cli_alone("serve", "extra", status=2).stderr
+
+    def test_a_data_directory_that_is_a_file_is_refused(self, cli_alone: CommandLine) -> None:
+        (cli_alone.root / "file").touch()
+        assert "is a file" in cli_alone("serve", f"--data-dir={cli_alone.root / 'file'}", status=1).stderr
+
     def test_code_that_is_no_text_is_refused(self, cli_alone: CommandLine) -> None:
         bytes_of_code = ["run", "-c", b"print('\xff')"]
         for arguments, stdin in (bytes_of_code, b""), (["run", "-"], b"print('\xff')"):

@@ -157,7 +157,7 @@ async def test_a_kill_ends_what_runs_in_a_stopped_kernel_and_the_next_execution_
     os.kill(pid, signal.SIGSTOP)
     killed = await stop(wire, "kill", execution_id)
     assert (killed["state"], killed["text"]) == ("killed", "begun\n")
-    assert "variables of this session are gone" in killed["hint"]
+    assert "variables of that kernel are gone" in killed["hint"]
     assert gone(pid)
     told = await wire.execute("print('new')", session=session, wait=None)
     assert (told["state"], told["text"]) == ("completed", "new\n")

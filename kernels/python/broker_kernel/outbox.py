@@ -65,6 +65,11 @@ class Outbox:
         except OSError:
             return -1
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is one: else the sockets are all there is."""
+        return self._directory is not None
+
     def heard(self) -> bool:
         """Whether somebody reads along at present."""
         if self._directory is None:

@@ -125,14 +125,14 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
             return True
 
     def showtraceback(self, *args: Any, **kwargs: Any) -> None:
-        if isinstance(error := sys.exc_info()[1], KeyboardInterrupt):
+        if isinstance(error := sys.exc_info()[1], KeyboardInterrupt | EOFError):
             _trim(error.__traceback__)
         with self._tracebacks:
             super().showtraceback(*args, **kwargs)
 
 
 def _trim(traceback: TracebackType | None) -> None:
-    """Cut off the frames of the kernel in which an interrupt ends up."""
+    """Cut off the kernel's own frames at the end: where an interrupt came, or how ``input()`` asks."""
     last: TracebackType | None = None
     while traceback is not None:
         if os.path.dirname(traceback.tb_frame.f_code.co_filename) != HERE:

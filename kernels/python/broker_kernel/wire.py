@@ -82,13 +82,14 @@ class Session(StockSession):  # type: ignore[misc]
         packed = self.pack(msg["content"])
         idents = [ident] if isinstance(ident, bytes) else list(ident or ())
         published = isinstance(stream, (BackgroundSocket, IOPubThread))
+        to_broker = self.outbox.is_kept and bool(idents) and idents[0].startswith(BROKER)
 
         def pass_on(number: int) -> None:
             if published:
                 pub: OutboxThread = getattr(stream, "io_thread", stream)
                 if pub.watched or self.outbox.in_child:
                     pub.send_multipart(frames([*idents, b"%d" % number]))
-            elif not (idents and idents[0].startswith(BROKER)):
+            elif not to_broker:
                 stream.send_multipart(frames(idents), copy=True)
 
         def frames(idents: list[bytes]) -> list[bytes]:
@@ -98,7 +99,7 @@ class Session(StockSession):  # type: ignore[misc]
             channel = IOPUB
         elif msg_type == "input_request":
             channel = STDIN
-        elif idents and idents[0].startswith(BROKER):
+        elif to_broker:
             channel = SHELL
         else:
             pass_on(0)
