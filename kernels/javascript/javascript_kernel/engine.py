@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from broker_kernel.cells import descendants
+from broker_kernel.children import descendants
 
 MAIN = Path(__file__).resolve().parent.parent / "engine" / "main.mjs"
 CHUNK = 2**16
