@@ -271,7 +271,7 @@ class Replies:
             case Run.KILLED | Run.LOST if record.kernel_state == "lost":
                 return (
                     f"{_sentence(record.reason)} The variables of that kernel are gone; what is run next in this "
-                    "session has a new one."
+                    "session has a new kernel."
                 )
             case Run.LOST:
                 return (
