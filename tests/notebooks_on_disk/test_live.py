@@ -117,7 +117,7 @@ async def test_how_it_ended_is_there(kept: BrokerProcess, wire: Wire, name: str)
     failed = await wire.execute("1 / 0", session=name)
     asked = await wire.execute("print('hello', input('name? '))", session=name)
     path = folder(kept) / f"{name}.ipynb"
-    notebook = await until(path, lambda n: n.cells[-1].metadata.broker.state == "awaiting_input")
+    notebook = await until(path, lambda n: n.cells and n.cells[-1].metadata.broker.state == "awaiting_input")
     assert (notebook.cells[0].metadata.broker.state, notebook.cells[0].outputs[0].ename) == (
         "failed",
         "ZeroDivisionError",

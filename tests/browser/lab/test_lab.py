@@ -165,7 +165,7 @@ async def test_a_sessions_notebook_opens_on_its_live_kernel_with_what_was_run_so
         "import time\nprint('begun', flush=True)\nwhile radius == 3: time.sleep(0.02)", session="noted", wait=0
     )
     file = server.home / "broker-sessions" / "noted.ipynb"
-    await until(file, lambda notebook: "begun" in str(notebook.cells[-1].get("outputs")))
+    await until(file, lambda notebook: notebook.cells and "begun" in str(notebook.cells[-1].get("outputs")))
     await lab.get_by_role("tab", name=re.compile("^File Browser")).first.click()
     notebook = await open_notebook(lab, server, "noted")
     await notebook.has_prompts("[1]:", "[2]:", "[ ]:")

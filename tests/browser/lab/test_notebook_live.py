@@ -79,11 +79,13 @@ async def wire(lab: LabProcess) -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
-async def session(wire: Wire, tmp_path: Path) -> AsyncIterator[str]:
+async def session(lab: LabProcess, wire: Wire, tmp_path: Path) -> AsyncIterator[str]:
     """A session that works where the test opens gates, and has a function that waits for one."""
     name = f"tides-{next(names)}"
     await wire.call("create_session", name=name, working_directory=str(tmp_path))
     await wire.execute(WAIT_FOR, session=name)
+    # To a notebook without any cell, JupyterLab adds one.
+    await saved(lab.home / "broker-sessions" / f"{name}.ipynb", lambda notebook: notebook.cells)
     yield name
     await wire.call("close_session", session=name)
 
