@@ -63,8 +63,8 @@ class SocketEar(Ear):
     def __init__(self, sockets: Sockets, tell: Tell) -> None:
         self._sockets, self._tell = sockets, tell
         self._closed = False
-        self.heard = False
-        """Whether anything came over IOPub yet."""
+        self.heard = asyncio.Event()
+        """Set when anything has come over IOPub."""
         sockets.listen(self._on_iopub, self._on_shell, self._on_stdin)
 
     async def last_words(self) -> None:
@@ -74,7 +74,7 @@ class SocketEar(Ear):
         self._closed = True
 
     def _on_iopub(self, frames: list[bytes]) -> None:
-        self.heard = True
+        self.heard.set()
         if said := self._read(IOPUB, frames):
             self._tell(said)
 

@@ -206,6 +206,10 @@ class JupyterDriver(KernelDriver):
         if isinstance(self._ear, OutboxEar):
             await self._ear.caught_up()
             self._send("control", "roll_call_request", {})
+        elif isinstance(self._ear, SocketEar):
+            # Else it might not be heard what answers the probes that follow. An ipykernel welcomes who has subscribed.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ear.heard.wait(), NUDGE)
         self._watch = asyncio.ensure_future(self._watch_end(asyncio.ensure_future(provisioner.ended())))
         self.report(m.KernelReady(promises, adopted=True))
 
@@ -272,7 +276,7 @@ class JupyterDriver(KernelDriver):
                     while not probe.replied:
                         await self._answered.wait()
                         self._answered.clear()
-            if probe.replied and self._ear.heard:
+            if probe.replied and self._ear.heard.is_set():
                 self._probes.clear()
                 return
 
